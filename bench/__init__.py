@@ -1,0 +1,1 @@
+"""Benchmarks: cases, peers and a stopwatch; imports as `nnaccel.bench`."""

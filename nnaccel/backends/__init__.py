@@ -1,0 +1,154 @@
+"""Backends: one file, one backend, found by its file name.
+
+`cpu.py` holds the class `CpuBackend`, and so on. To add a backend, add a file; nothing else changes.
+"""
+
+import importlib
+import pkgutil
+import threading
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from nnaccel.arrays import Array, Namespace
+from nnaccel.errors import BackendUnavailable, InputError
+from nnaccel.plan import Plan
+from nnaccel.program import Program, ReferenceProgram
+
+_MOST_PROGRAMS = 64
+
+
+class Backend(ABC):
+    """An array library on a device, and the programs that run there.
+
+    Creating one is cheap but for the import of its library; `get_backend` creates each at most once.
+
+    Attributes
+    ----------
+    name : str
+        The name of its file.
+    xp : namespace
+        The array-API namespace of its library.
+
+    Raises
+    ------
+    BackendUnavailable
+        If it can't run here.
+    """
+
+    name: ClassVar[str]
+    xp: Namespace
+
+    def __init__(self) -> None:
+        reason = self.unavailable_reason()
+        if reason is not None:
+            raise BackendUnavailable(f"backend {self.name} can't run here: {reason}")
+        self._programs: dict[Plan, Program] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    @abstractmethod
+    def unavailable_reason(cls) -> str | None:
+        """Why this backend can't run here and what mends it, in one sentence; None if it can."""
+
+    @property
+    @abstractmethod
+    def device(self) -> str:
+        """The device that it runs on, for people to read."""
+
+    @abstractmethod
+    def from_host(self, array: np.ndarray) -> Array:
+        """The array on the device, in its own dtype."""
+
+    @abstractmethod
+    def to_host(self, array: Array) -> np.ndarray:
+        """The array on the host, once it is computed."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was asked to do."""
+
+    def compile(self, plan: Plan) -> Program:
+        """Make a plan ready to run. The program is kept, so that the next call with an equal plan costs nothing."""
+        with self._lock:
+            program = self._programs.pop(plan, None) or self.make_program(plan)
+            self._programs[plan] = program
+            if len(self._programs) > _MOST_PROGRAMS:
+                del self._programs[next(iter(self._programs))]
+            return program
+
+    def make_program(self, plan: Plan) -> Program:
+        """A new program; a backend with fused kernels overrides this and falls back to it."""
+        return ReferenceProgram(plan, self)
+
+
+class Choice(NamedTuple):
+    """A backend and why it was taken."""
+
+    backend: Backend
+    reason: str
+
+
+_instances: dict[str, Backend] = {}
+_instances_lock = threading.Lock()
+
+
+def backend_names() -> list[str]:
+    """The names of all backends, whether or not they can run here.
+
+    Examples
+    --------
+    >>> "cpu" in backend_names()
+    True
+    """
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The class of a backend, which may be asked for its `unavailable_reason`.
+
+    Raises
+    ------
+    InputError
+        If there is no backend of this name.
+    """
+    if name not in backend_names():
+        raise InputError(f"unknown backend {name!r}; known: auto, {', '.join(backend_names())}.")
+    module = importlib.import_module(f"{__name__}.{name}")
+    found: type[Backend] = getattr(module, f"{name.capitalize()}Backend")
+    return found
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of this name, created at the first call.
+
+    Raises
+    ------
+    InputError
+        If there is no backend of this name.
+    BackendUnavailable
+        If it can't run here.
+
+    Examples
+    --------
+    >>> get_backend("cpu").name
+    'cpu'
+    """
+    with _instances_lock:
+        if name not in _instances:
+            _instances[name] = backend_class(name)()
+        return _instances[name]
+
+
+def choose_backend(name: str = "auto") -> Choice:
+    """The backend of this name; for "auto", one that suits, without measuring anything.
+
+    Raises
+    ------
+    InputError, BackendUnavailable
+        As `get_backend`.
+    """
+    if name != "auto":
+        return Choice(get_backend(name), "as asked for")
+    return Choice(get_backend("cpu"), "the only backend so far with nothing to gain from a device: small networks run best on the CPU")

@@ -1,0 +1,324 @@
+"""The contract between training and backends: Program and Run; and the program that every array library can run.
+
+    backend.compile(plan) -> Program         immutable, shared by threads
+    program.start(state, rows) -> Run        owns buffers; one caller at a time
+    run.train(order, bounds, steps) -> log   a slice of steps, as long or as short as the caller likes
+"""
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from nnaccel.arrays import Array, Namespace
+from nnaccel.dropout import DropoutSource
+from nnaccel.optimizers import Step
+from nnaccel.plan import Plan
+from nnaccel.reference import GradientSums, forward, gradient_sums, update
+
+ACTIVATION_BYTES = 1 << 25
+"""How much room the reference program lets the activations of one pass take; longer batches go in parts."""
+
+
+class Rows(NamedTuple):
+    """A data set, on the host.
+
+    Attributes
+    ----------
+    x : array (n, *input_shape)
+        Of any real dtype; each batch is converted to the plan's.
+    targets : int32 array (n,) or array (n, outputs)
+        Class labels, from 0, for a loss whose targets are labels; else numbers.
+    weights : array (n,), optional
+        Not negative.
+    """
+
+    x: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that a run changes, on the host: with it and the data, training goes on as if it had never stopped.
+
+    Attributes
+    ----------
+    parameters : array (size,)
+        In the layout of `Network.blocks` and the dtype of the plan; padding is zero.
+    slots : tuple of array (size,)
+        The optimizer's vectors.
+    count : int
+        How many updates there have been.
+    seed : int
+        Where the dropout masks come from.
+    """
+
+    parameters: np.ndarray
+    slots: tuple[np.ndarray, ...]
+    count: int
+    seed: int
+
+    @staticmethod
+    def initial(plan: Plan, seed: int, parameters: np.ndarray | None = None) -> "TrainingState":
+        """The state before the first step, with the network's initial parameters unless others are given."""
+        if parameters is None:
+            parameters = plan.network.initial_parameters(seed, plan.dtype)
+        slots = tuple(np.zeros(plan.network.size, plan.dtype) for _ in plan.optimizer.slots)
+        return TrainingState(parameters.astype(plan.dtype), slots, count=0, seed=seed)
+
+
+class Run(ABC):
+    """A program at work on one data set. One caller at a time; host arrays in, host arrays out."""
+
+    @abstractmethod
+    def train(self, order: np.ndarray, bounds: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Make one update for each batch.
+
+        Cutting a call into two never changes a bit of the state or of the log.
+
+        Parameters
+        ----------
+        order : int32 array
+            Row numbers.
+        bounds : int32 array (s + 1,)
+            Not falling; batch i is `order[bounds[i]:bounds[i + 1]]`. The first needn't be 0, nor the last the end of
+            `order`; the batches may be of different lengths and span epochs. None is empty.
+        steps : float64 array (s, 4)
+            For each batch the numbers of its `Step`.
+
+        Returns
+        -------
+        float64 array (s, 3)
+            For each batch, before its update: the sum of the weighted losses, the sum of the weights, and the penalty.
+        """
+
+    @abstractmethod
+    def gradient(self, order: np.ndarray, dropout: float = 0.0) -> GradientSums:
+        """The loss and its gradient, summed over any number of rows, without penalty; nothing is updated.
+
+        Parameters
+        ----------
+        order : int32 array (n,)
+        dropout : float
+            As in `Step`. The masks are those of the step that `apply` would make next.
+
+        Returns
+        -------
+        GradientSums
+            On the host: two floats and an array (size,) in the plan's dtype.
+        """
+
+    @abstractmethod
+    def apply(self, sums: GradientSums, step: Step) -> float:
+        """Make one update from sums as `gradient` gives them, perhaps added up over several machines.
+
+        For every batch, `apply(gradient(batch, step.dropout), step)` leaves the state that `train` leaves.
+
+        Returns
+        -------
+        float
+            The penalty before the update.
+        """
+
+    @abstractmethod
+    def evaluate(self, order: np.ndarray) -> tuple[float, float]:
+        """The sum of the weighted losses and the sum of the weights of some rows, without dropout."""
+
+    @abstractmethod
+    def predict(self, x: Array) -> np.ndarray:
+        """The outputs, at the link scale, for new rows.
+
+        Parameters
+        ----------
+        x : array (n, *input_shape)
+            On the host or, from `Backend.from_host`, on the device.
+
+        Returns
+        -------
+        array (n, outputs)
+            In the plan's dtype, on the host.
+        """
+
+    @abstractmethod
+    def replace(self, rows: Rows) -> None:
+        """Go on with another data set; the state stays."""
+
+    @abstractmethod
+    def state(self) -> TrainingState:
+        """A copy of the state."""
+
+    @abstractmethod
+    def restore(self, state: TrainingState) -> None:
+        """Go on from another state; the data set stays."""
+
+
+class Program(ABC):
+    """A plan made ready on one backend; immutable, shared by threads.
+
+    Attributes
+    ----------
+    plan : Plan
+    kernel : str
+        What runs, for people and benchmarks to read: "reference", or the name of a fused kernel.
+    """
+
+    plan: Plan
+    kernel: str
+
+    @abstractmethod
+    def start(self, state: TrainingState, rows: Rows, threads: int | None = None) -> Run:
+        """Begin to work on a data set.
+
+        Parameters
+        ----------
+        state : TrainingState
+            Where to begin; it isn't written to.
+        rows : Rows
+            The data; it isn't written to, and must not change while the run lives.
+        threads : int, optional
+            The most threads to use; by default as many as the machine allows.
+        """
+
+
+class Device(Protocol):
+    """The part of a backend that the reference program needs."""
+
+    xp: Namespace
+
+    def from_host(self, array: np.ndarray) -> Array:
+        """Copy to the device."""
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """Copy to the host."""
+
+
+class ReferenceProgram(Program):
+    """The formulas of `reference.py`, run by the backend's array library."""
+
+    kernel = "reference"
+
+    def __init__(self, plan: Plan, device: Device) -> None:
+        self.plan = plan
+        self.device = device
+        self.weight_mask = device.from_host(plan.network.weight_mask(plan.dtype))
+
+    def start(self, state: TrainingState, rows: Rows, threads: int | None = None) -> "ReferenceRun":
+        return ReferenceRun(self, state, rows, threads)
+
+
+class ReferenceRun(Run):
+    """A reference program at work; it holds its state as arrays that are replaced, never written to."""
+
+    def __init__(self, program: ReferenceProgram, state: TrainingState, rows: Rows, threads: int | None) -> None:
+        self.plan, self.device, self.xp = program.plan, program.device, program.device.xp
+        self._weight_mask = program.weight_mask
+        self._dtype = getattr(self.xp, self.plan.dtype)
+        self._threads = threads
+        self._libraries = None if threads is None else ThreadpoolController()
+        row_elements = 2 * sum(int(np.prod(shape)) for shape in self.plan.network.shapes)
+        self._chunk = max(1, ACTIVATION_BYTES // (row_elements * np.dtype(self.plan.dtype).itemsize))
+        self.replace(rows)
+        self.restore(state)
+
+    def train(self, order: np.ndarray, bounds: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        order = self.device.from_host(order)
+        losses, weights, penalties = [], [], []
+        with self._working():
+            for (start, stop), values in zip(pairwise(bounds.tolist()), steps.tolist(), strict=True):
+                step = Step(*values)
+                sums = self._gradient(order[start:stop], step.dropout)
+                losses.append(sums.loss)
+                weights.append(sums.weight)
+                penalties.append(self._apply(sums, step))
+        return np.stack([self._column(losses), self._column(weights), self._column(penalties)], axis=1)
+
+    def gradient(self, order: np.ndarray, dropout: float = 0.0) -> GradientSums:
+        with self._working():
+            sums = self._gradient(self.device.from_host(order), dropout)
+        return GradientSums(float(sums.loss), sums.weight, np.array(self.device.to_host(sums.gradient)))
+
+    def apply(self, sums: GradientSums, step: Step) -> float:
+        gradient = self.device.from_host(np.asarray(sums.gradient, self.plan.dtype))
+        with self._working():
+            return float(self._apply(sums._replace(gradient=gradient), step))
+
+    def evaluate(self, order: np.ndarray) -> tuple[float, float]:
+        xp, order, loss, weight = self.xp, self.device.from_host(order), 0.0, 0.0
+        with self._working():
+            for part in self._parts(order.shape[0]):
+                x, targets, weights = self._batch(order[part])
+                parameters = self.plan.network.unpack(self._vector, xp)
+                outputs = forward(self.plan.network, parameters, x, xp).outputs
+                losses, _ = self.plan.loss.value_and_gradient(outputs, targets, xp)
+                loss += float(xp.sum(losses if weights is None else losses * weights))
+                weight += float(x.shape[0] if weights is None else xp.sum(weights))
+        return loss, weight
+
+    def predict(self, x: Array) -> np.ndarray:
+        if isinstance(x, np.ndarray):
+            x = self.device.from_host(x)
+        outputs = [np.empty((0, self.plan.outputs), self.plan.dtype)]
+        parameters = self.plan.network.unpack(self._vector, self.xp)
+        with self._working():
+            for part in self._parts(x.shape[0]):
+                rows = self.xp.astype(x[part], self._dtype, copy=False)
+                outputs.append(self.device.to_host(forward(self.plan.network, parameters, rows, self.xp).outputs))
+        return np.concatenate(outputs)
+
+    def replace(self, rows: Rows) -> None:
+        dtype = np.dtype(np.int32 if self.plan.loss.targets == "labels" else self.plan.dtype)
+        self._x = self.device.from_host(rows.x)
+        self._targets = self.device.from_host(np.asarray(rows.targets, dtype))
+        self._weights = None if rows.weights is None else self.device.from_host(np.asarray(rows.weights, self.plan.dtype))
+
+    def state(self) -> TrainingState:
+        parameters, *slots = (np.array(self.device.to_host(vector)) for vector in (self._vector, *self._slots))
+        return TrainingState(parameters, tuple(slots), self._count, self._seed)
+
+    def restore(self, state: TrainingState) -> None:
+        vectors = (np.array(vector, self.plan.dtype) for vector in (state.parameters, *state.slots))
+        self._vector, *self._slots = (self.device.from_host(vector) for vector in vectors)
+        self._count, self._seed = state.count, state.seed
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        """Within the limit of threads; overflow shows in the log, so NumPy needn't warn of it."""
+        limit = self._libraries.limit(limits=self._threads) if self._libraries else contextlib.nullcontext()
+        with limit, np.errstate(all="ignore"):
+            yield
+
+    def _gradient(self, order: Array, dropout: float) -> GradientSums:
+        total: GradientSums | None = None
+        for part in self._parts(order.shape[0]):
+            source = DropoutSource(self._seed, self._count, dropout, part.start) if dropout else None
+            x, targets, weights = self._batch(order[part])
+            sums = gradient_sums(self.plan, self._vector, x, targets, weights, self.xp, source)
+            total = sums if total is None else GradientSums(*(a + b for a, b in zip(total, sums, strict=True)))
+        assert total is not None, "a batch is never empty"
+        return total
+
+    def _apply(self, sums: GradientSums, step: Step) -> Array | float:
+        self._count += 1
+        result = update(self.plan, self._vector, tuple(self._slots), self._weight_mask, sums, self._count, step, self.xp)
+        self._vector, self._slots = result.vector, list(result.slots)
+        return result.penalty
+
+    def _batch(self, order: Array) -> tuple[Array, Array, Array | None]:
+        take, dtype = self.xp.take, self._dtype
+        x = self.xp.astype(take(self._x, order, axis=0), dtype, copy=False)
+        return x, take(self._targets, order, axis=0), None if self._weights is None else take(self._weights, order, axis=0)
+
+    def _parts(self, rows: int) -> Iterator[slice]:
+        for start in range(0, rows, self._chunk):
+            yield slice(start, min(start + self._chunk, rows))
+
+    def _column(self, values: list[Array | float]) -> np.ndarray:
+        if not values or isinstance(values[0], (int, float)):
+            return np.asarray(values, np.float64)
+        return self.device.to_host(self.xp.stack(values)).astype(np.float64)
