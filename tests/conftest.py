@@ -1,0 +1,32 @@
+"""Fixtures for all tests."""
+
+import pytest
+
+from nnaccel.backends import backend_class, backend_names, get_backend
+
+pytest.register_assert_rewrite("tests.tolerance", "tests.strict_backend")
+
+from tests.strict_backend import ReadOnlyBackend, StrictBackend  # noqa: E402
+
+_FOR_TESTS = {"strict": StrictBackend(), "read_only": ReadOnlyBackend()}
+
+
+def _parameter(name):
+    return pytest.param(name, marks=[pytest.mark.cuda] if name == "cuda" else [])
+
+
+@pytest.fixture(params=[_parameter(name) for name in (*backend_names(), *_FOR_TESTS)])
+def backend(request):
+    """Every backend that can run here, found by its file; and two more with arrays that tolerate no carelessness."""
+    if request.param in _FOR_TESTS:
+        return _FOR_TESTS[request.param]
+    reason = backend_class(request.param).unavailable_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    return get_backend(request.param)
+
+
+@pytest.fixture
+def strict():
+    """The backend on array-api-strict."""
+    return _FOR_TESTS["strict"]
