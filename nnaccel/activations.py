@@ -105,7 +105,7 @@ class LeakyReLU(Activation):
     name: ClassVar[str] = "leaky_relu"
     slope: float = 0.01
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         check(0 <= self.slope < math.inf, f"the slope of leaky_relu must be 0 or more, not {self.slope}.")
 
     def value(self, z: Array, xp: Namespace) -> Array:
@@ -122,7 +122,7 @@ class ELU(Activation):
     name: ClassVar[str] = "elu"
     alpha: float = 1.0
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         check(0 < self.alpha < math.inf, f"the alpha of elu must be above 0, not {self.alpha}.")
 
     def value(self, z: Array, xp: Namespace) -> Array:

@@ -5,6 +5,7 @@ descriptions; the command line and the Python interface read the same ones.
 """
 
 import difflib
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
@@ -17,6 +18,16 @@ class Description:
     """A frozen dataclass that is found by its `name`."""
 
     name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        # A NumPy scalar would turn a float32 training into float64 without a word.
+        for f in fields(self):
+            if f.type in (int, float):
+                object.__setattr__(self, f.name, _number(f"{self.name}: {f.name}", f.type, getattr(self, f.name)))
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise `InputError` where a setting is out of range."""
 
     def __str__(self) -> str:
         """The text that `read_description` turns back into this description."""
@@ -83,7 +94,17 @@ def _read_value(owner: str, wanted: Any, text: str) -> Any:
     try:
         return wanted(text)
     except ValueError:
-        raise InputError(f"{owner} must be {'a whole number' if wanted is int else 'a number'}, not {text!r}.") from None
+        raise InputError(
+            f"{owner} must be {'a whole number' if wanted is int else 'a number'}, not {text!r}."
+        ) from None
+
+
+def _number(owner: str, wanted: Any, value: Any) -> int | float:
+    """A setting as a plain Python number."""
+    if isinstance(value, numbers.Integral if wanted is int else numbers.Real) and not isinstance(value, bool):
+        number: int | float = wanted(value)
+        return number
+    raise InputError(f"{owner} must be {'a whole number' if wanted is int else 'a number'}, not {value!r}.")
 
 
 def _suggestion(word: str, known: list[str]) -> str:

@@ -95,7 +95,7 @@ class Huber(Loss):
     name: ClassVar[str] = "huber"
     delta: float = 1.0
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         check(0 < self.delta < math.inf, f"the delta of huber must be above 0, not {self.delta}.")
 
     def value_and_gradient(self, outputs: Array, targets: Array, xp: Namespace) -> tuple[Array, Array]:
@@ -115,7 +115,7 @@ class BinaryCrossEntropy(Loss):
     domain: ClassVar[tuple[float, float]] = (0.0, 1.0)
     label_smoothing: float = 0.0
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         _check_smoothing(self.label_smoothing)
 
     def value_and_gradient(self, outputs: Array, targets: Array, xp: Namespace) -> tuple[Array, Array]:
@@ -141,7 +141,7 @@ class SoftmaxCrossEntropy(Loss):
     targets: ClassVar[Literal["labels", "values"]] = "labels"
     label_smoothing: float = 0.0
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         _check_smoothing(self.label_smoothing)
 
     def value_and_gradient(self, outputs: Array, targets: Array, xp: Namespace) -> tuple[Array, Array]:

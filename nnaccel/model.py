@@ -131,7 +131,9 @@ class Model:
 
     def layers(self) -> list[dict[str, np.ndarray]]:
         """The parameters of each layer by name, copied."""
-        return [{name: array.copy() for name, array in layer.items()} for layer in self.network.unpack(self.parameters, np)]
+        return [
+            {name: array.copy() for name, array in layer.items()} for layer in self.network.unpack(self.parameters, np)
+        ]
 
     def outputs(self, X: Any) -> np.ndarray:
         """What the network puts out, at the link scale, (n, outputs).
@@ -156,7 +158,9 @@ class Model:
         )
         plan = Plan(self.network, self.loss, SGD(), dtype=dtype)
         no_rows = Rows(x[:0], np.zeros((0,) if self.loss.targets == "labels" else (0, plan.outputs)))
-        return get_backend("cpu").compile(plan).start(TrainingState.initial(plan, 0, self.parameters), no_rows).predict(x)
+        return (
+            get_backend("cpu").compile(plan).start(TrainingState.initial(plan, 0, self.parameters), no_rows).predict(x)
+        )
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, (n, classes), or of each label, (n, labels).

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -55,7 +55,7 @@ INITIALIZERS: dict[str, VarianceScaling] = {
     "lecun_normal": VarianceScaling(1.0, "in", "normal"),
 }
 
-_INITIALIZER_FOR = {name: "glorot_uniform" for name in ACTIVATIONS} | {
+_INITIALIZER_FOR = dict.fromkeys(ACTIVATIONS, "glorot_uniform") | {
     "relu": "he_uniform",
     "leaky_relu": "he_uniform",
     "elu": "he_uniform",
@@ -95,8 +95,8 @@ class Layer(ABC):
         """The sums that go into the activation, (n, *output_shape)."""
 
     @abstractmethod
-    def input_gradient(self, parameters: Mapping[str, Array], delta: Array, xp: Namespace) -> Array:
-        """The gradient with respect to `x`, from `delta`, that with respect to the sums."""
+    def input_gradient(self, parameters: Mapping[str, Array], x: Array, delta: Array, xp: Namespace) -> Array:
+        """The gradient with respect to the inputs `x`, from `delta`, that with respect to the sums."""
 
     @abstractmethod
     def parameter_gradients(self, x: Array, delta: Array, xp: Namespace) -> dict[str, Array]:
@@ -146,6 +146,7 @@ class Dense(Layer):
         )
         check(0 <= self.dropout < 1, f"dropout must be at least 0 and below 1, not {self.dropout}.")
         object.__setattr__(self, "units", int(self.units))
+        object.__setattr__(self, "dropout", float(self.dropout))
         object.__setattr__(self, "activation", as_activation(self.activation))
         object.__setattr__(self, "initializer", self.initializer or _INITIALIZER_FOR[self.activation.name])
         check(
@@ -168,7 +169,7 @@ class Dense(Layer):
         z = x @ parameters["weight"]
         return z + parameters["bias"] if self.bias else z
 
-    def input_gradient(self, parameters: Mapping[str, Array], delta: Array, xp: Namespace) -> Array:
+    def input_gradient(self, parameters: Mapping[str, Array], x: Array, delta: Array, xp: Namespace) -> Array:
         return delta @ parameters["weight"].T
 
     def parameter_gradients(self, x: Array, delta: Array, xp: Namespace) -> dict[str, Array]:
@@ -176,22 +177,20 @@ class Dense(Layer):
         return gradients | {"bias": xp.sum(delta, axis=0)} if self.bias else gradients
 
 
-@dataclass(frozen=True)
-class Block:
-    """One parameter's place in the flat vector: elements `start` to `stop`, then padding up to `end`."""
+class Block(NamedTuple):
+    """One parameter's place in the flat vector: elements `start` to `stop`, then zeros to the next multiple of 16."""
 
     layer: int
     name: str
     shape: Shape
     start: int
-
-    @property
-    def stop(self) -> int:
-        return self.start + math.prod(self.shape)
+    stop: int
+    padding: int
 
     @property
     def end(self) -> int:
-        return -(-self.stop // ALIGNMENT) * ALIGNMENT
+        """Where the next block begins."""
+        return self.stop + self.padding
 
 
 @dataclass(frozen=True)
@@ -223,7 +222,10 @@ class Network:
 
     def __init__(self, input_shape: int | Sequence[int], layers: Sequence[Layer]) -> None:
         shape = (input_shape,) if isinstance(input_shape, (int, np.integer)) else tuple(input_shape)
-        check(len(shape) > 0 and all(n >= 1 for n in shape), f"rows can't have the shape {shape}: give 1 or more features.")
+        check(
+            len(shape) > 0 and all(n >= 1 for n in shape),
+            f"rows can't have the shape {shape}: give 1 or more features.",
+        )
         check(len(layers) > 0, "a network needs at least one layer.")
         for layer in layers:
             if not isinstance(layer, Layer):
@@ -251,7 +253,9 @@ class Network:
         blocks: list[Block] = []
         for i, (layer, shape) in enumerate(zip(self.layers, self.shapes, strict=False)):
             for name, parameter_shape in layer.parameter_shapes(shape).items():
-                blocks.append(Block(i, name, parameter_shape, start=blocks[-1].end if blocks else 0))
+                start = blocks[-1].end if blocks else 0
+                stop = start + math.prod(parameter_shape)
+                blocks.append(Block(i, name, parameter_shape, start, stop, padding=-stop % ALIGNMENT))
         return tuple(blocks)
 
     @property
@@ -262,7 +266,7 @@ class Network:
     @property
     def size(self) -> int:
         """The length of the flat vector, padding included."""
-        return self.blocks[-1].end
+        return self.blocks[-1].end if self.blocks else 0
 
     def weight_mask(self, dtype: str) -> np.ndarray:
         """1 where the flat vector holds a weight, 0 for biases and padding."""
@@ -275,13 +279,9 @@ class Network:
     def unpack(self, vector: Array, xp: Namespace) -> list[dict[str, Array]]:
         """The parameters of each layer by name, as views of the flat vector where the array library has views."""
         layers: list[dict[str, Array]] = [{} for _ in self.layers]
-        for block in self._spans:
-            layers[block[0]][block[1]] = xp.reshape(vector[block[2] : block[3]], block[4])
+        for block in self.blocks:
+            layers[block.layer][block.name] = xp.reshape(vector[block.start : block.stop], block.shape)
         return layers
-
-    @functools.cached_property
-    def _spans(self) -> tuple[tuple[int, str, int, int, Shape], ...]:
-        return tuple((b.layer, b.name, b.start, b.stop, b.shape) for b in self.blocks)
 
     def pack(self, layers: Sequence[Mapping[str, Array] | Sequence[Array]], dtype: str) -> np.ndarray:
         """The flat vector of given arrays, on the host.

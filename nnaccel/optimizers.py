@@ -17,7 +17,7 @@ class Step(NamedTuple):
     ----------
     learning_rate : float
     momentum : float
-        Read by SGD.
+        Read by SGD, if its own momentum isn't 0.
     weight_decay : float
         Read by AdamW.
     dropout : float
@@ -39,14 +39,16 @@ class Optimizer(Description):
     learning_rate : float
         Where the schedule starts from. The rule itself reads the learning rate, like the momentum and the weight
         decay, from the `Step`.
-    slots : tuple of str
-        The names of the vectors that the rule keeps beside the parameters, all zero at the start.
     """
 
-    slots: ClassVar[tuple[str, ...]] = ()
     learning_rate: float = 0.001
 
-    def __post_init__(self) -> None:
+    @property
+    @abstractmethod
+    def slots(self) -> tuple[str, ...]:
+        """The names of the vectors that the rule keeps beside the parameters, all zero at the start."""
+
+    def validate(self) -> None:
         check(
             0 < self.learning_rate < math.inf,
             f"the learning rate must be above 0 and finite, not {self.learning_rate}; 0.001 is a common start.",
@@ -55,9 +57,7 @@ class Optimizer(Description):
     @property
     def base_step(self) -> Step:
         """The step as this optimizer's settings have it, before any schedule."""
-        return Step(
-            self.learning_rate, getattr(self, "momentum", 0.0), getattr(self, "weight_decay", 0.0), dropout=1.0
-        )
+        return Step(self.learning_rate, getattr(self, "momentum", 0.0), getattr(self, "weight_decay", 0.0), dropout=1.0)
 
     @abstractmethod
     def update(
@@ -76,7 +76,7 @@ class Optimizer(Description):
         ----------
         parameters, gradient : array (size,)
         slots : tuple of array (size,)
-            As many as the class names.
+            As many as `slots` names.
         weight_mask : array (size,)
             1 where a parameter is a weight, 0 for biases and padding.
         count : int
@@ -90,18 +90,21 @@ class Optimizer(Description):
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum: v = mu * v - lr * g, p += v.
 
-    With `nesterov`, p += mu * v - lr * g with the new v (Sutskever et al. 2013, "On the importance of initialization and
+    Without momentum there is no v to keep. With `nesterov`, p += mu * v - lr * g with the new v (Sutskever et al. 2013, "On the importance of initialization and
     momentum in deep learning", in the form that scikit-learn uses).
     """
 
     name: ClassVar[str] = "sgd"
-    slots: ClassVar[tuple[str, ...]] = ("velocity",)
     learning_rate: float = 0.01
     momentum: float = 0.0
     nesterov: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("velocity",) if self.momentum else ()
+
+    def validate(self) -> None:
+        super().validate()
         check(0 <= self.momentum < 1, f"the momentum must be at least 0 and below 1, not {self.momentum}.")
 
     def update(
@@ -114,6 +117,8 @@ class SGD(Optimizer):
         step: Step,
         xp: Namespace,
     ) -> tuple[Array, tuple[Array, ...]]:
+        if not slots:
+            return parameters - step.learning_rate * gradient, ()
         (velocity,) = slots
         descent = step.learning_rate * gradient
         velocity = step.momentum * velocity - descent
@@ -133,15 +138,18 @@ class Adam(Optimizer):
     """
 
     name: ClassVar[str] = "adam"
-    slots: ClassVar[tuple[str, ...]] = ("first_moment", "second_moment")
     learning_rate: float = 0.001
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
     correction: Literal["rate", "moments"] = "rate"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("first_moment", "second_moment")
+
+    def validate(self) -> None:
+        super().validate()
         for beta in ("beta_1", "beta_2"):
             check(0 <= getattr(self, beta) < 1, f"{beta} must be at least 0 and below 1, not {getattr(self, beta)}.")
         check(0 < self.epsilon < math.inf, f"epsilon must be above 0, not {self.epsilon}.")
@@ -182,8 +190,8 @@ class AdamW(Adam):
     correction: Literal["rate", "moments"] = "moments"
     weight_decay: float = 0.01
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def validate(self) -> None:
+        super().validate()
         check(0 <= self.weight_decay < math.inf, f"the weight decay must be 0 or more, not {self.weight_decay}.")
 
     def update(
@@ -215,7 +223,7 @@ def as_optimizer(given: str | Optimizer) -> Optimizer:
 
 
 @dataclass(frozen=True)
-class L2:
+class L2(Description):
     """A penalty on the weights, not the biases, added to the loss and to its gradient before clipping.
 
     Attributes
@@ -227,10 +235,11 @@ class L2:
         scikit-learn's `alpha`.
     """
 
+    name: ClassVar[str] = "l2"
     strength: float = 0.0
     scaling: Literal["batch", "row"] = "batch"
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         check(0 <= self.strength < math.inf, f"the L2 penalty must be 0 or more, not {self.strength}.")
         check(self.scaling in ("batch", "row"), f"the scaling must be 'batch' or 'row', not {self.scaling!r}.")
 

@@ -18,7 +18,7 @@ INITIAL_STREAM = 2**63
 
 def generator(seed: int, stream: int) -> np.random.Generator:
     """A random generator that depends on nothing but `seed` (its lowest 64 bits) and `stream`."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, stream], dtype=np.uint64)))
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) % 2**64, stream], dtype=np.uint64)))
 
 
 class Order(ABC):

@@ -41,6 +41,8 @@ class Plan:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        if self.clip_norm is not None:
+            object.__setattr__(self, "clip_norm", float(self.clip_norm))
         check(self.dtype in DTYPES, f"unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}.")
         check(
             self.clip_norm is None or 0 < self.clip_norm < math.inf,

@@ -1,8 +1,8 @@
 """The contract between training and backends: Program and Run; and the program that every array library can run.
 
-    backend.compile(plan) -> Program         immutable, shared by threads
-    program.start(state, rows) -> Run        owns buffers; one caller at a time
-    run.train(order, bounds, steps) -> log   a slice of steps, as long or as short as the caller likes
+backend.compile(plan) -> Program         immutable, shared by threads
+program.start(state, rows) -> Run        owns buffers; one caller at a time
+run.train(order, bounds, steps) -> log   a slice of steps, as long or as short as the caller likes
 """
 
 import contextlib
@@ -13,13 +13,14 @@ from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from nnaccel.arrays import Array, Namespace
 from nnaccel.dropout import DropoutSource
+from nnaccel.errors import check
 from nnaccel.optimizers import Step
 from nnaccel.plan import Plan
 from nnaccel.reference import GradientSums, forward, gradient_sums, update
+from nnaccel.threads import at_most
 
 ACTIVATION_BYTES = 1 << 25
 """How much room the reference program lets the activations of one pass take; longer batches go in parts."""
@@ -70,25 +71,30 @@ class TrainingState:
         if parameters is None:
             parameters = plan.network.initial_parameters(seed, plan.dtype)
         slots = tuple(np.zeros(plan.network.size, plan.dtype) for _ in plan.optimizer.slots)
-        return TrainingState(parameters.astype(plan.dtype), slots, count=0, seed=seed)
+        return TrainingState(parameters.astype(plan.dtype), slots, count=0, seed=int(seed))
 
 
 class Run(ABC):
-    """A program at work on one data set. One caller at a time; host arrays in, host arrays out."""
+    """A program at work on one data set. One caller at a time; host arrays in, host arrays out.
+
+    After an exception in the middle of a call, only `restore` and `close` are of use: callers that want to stop early cut
+    their calls instead.
+    """
 
     @abstractmethod
     def train(self, order: np.ndarray, bounds: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Make one update for each batch.
 
-        Cutting a call into two never changes a bit of the state or of the log.
+        Cutting a call into two never changes a bit of the state or of the log. A batch whose weights sum to zero has the
+        data gradient zero; momentum, decay and the count of updates go on.
 
         Parameters
         ----------
         order : int32 array
             Row numbers.
         bounds : int32 array (s + 1,)
-            Not falling; batch i is `order[bounds[i]:bounds[i + 1]]`. The first needn't be 0, nor the last the end of
-            `order`; the batches may be of different lengths and span epochs. None is empty.
+            Rising; batch i is `order[bounds[i]:bounds[i + 1]]`. The first needn't be 0, nor the last the end of
+            `order`; the batches may be of different lengths and span epochs.
         steps : float64 array (s, 4)
             For each batch the numbers of its `Step`.
 
@@ -99,7 +105,7 @@ class Run(ABC):
         """
 
     @abstractmethod
-    def gradient(self, order: np.ndarray, dropout: float = 0.0) -> GradientSums:
+    def gradient(self, order: np.ndarray, dropout: float = 0.0, first_row: int = 0) -> GradientSums:
         """The loss and its gradient, summed over any number of rows, without penalty; nothing is updated.
 
         Parameters
@@ -107,6 +113,9 @@ class Run(ABC):
         order : int32 array (n,)
         dropout : float
             As in `Step`. The masks are those of the step that `apply` would make next.
+        first_row : int
+            The place within the batch of the first of these rows, where a batch is shared among machines: dropout then
+            drops what it would drop for the whole.
 
         Returns
         -------
@@ -118,7 +127,8 @@ class Run(ABC):
     def apply(self, sums: GradientSums, step: Step) -> float:
         """Make one update from sums as `gradient` gives them, perhaps added up over several machines.
 
-        For every batch, `apply(gradient(batch, step.dropout), step)` leaves the state that `train` leaves.
+        For every batch, `apply(gradient(batch, step.dropout), step)` leaves the state that `train` leaves: to the bit in
+        the reference program, within the tolerance in a fused one.
 
         Returns
         -------
@@ -157,6 +167,9 @@ class Run(ABC):
     def restore(self, state: TrainingState) -> None:
         """Go on from another state; the data set stays."""
 
+    def close(self) -> None:  # noqa: B027  (most runs have nothing to give back)
+        """Give back threads and device memory; nothing may be called afterwards."""
+
 
 class Program(ABC):
     """A plan made ready on one backend; immutable, shared by threads.
@@ -172,7 +185,7 @@ class Program(ABC):
     kernel: str
 
     @abstractmethod
-    def start(self, state: TrainingState, rows: Rows, threads: int | None = None) -> Run:
+    def start(self, state: TrainingState, rows: Rows, batch_size: int | None = None, threads: int | None = None) -> Run:
         """Begin to work on a data set.
 
         Parameters
@@ -181,9 +194,43 @@ class Program(ABC):
             Where to begin; it isn't written to.
         rows : Rows
             The data; it isn't written to, and must not change while the run lives.
+        batch_size : int, optional
+            The longest batch to expect, so that buffers can be made beforehand; a longer one is no error.
         threads : int, optional
             The most threads to use; by default as many as the machine allows.
         """
+
+
+def check_rows(plan: Plan, rows: Rows) -> None:
+    """Raise `InputError` unless the data set fits the plan; every `Run` asks before it takes one."""
+    x, targets, weights = rows
+    check(x.shape[1:] == plan.network.input_shape, f"rows of the shape {x.shape[1:]} for {plan.network.input_shape}.")
+    labels = plan.loss.targets == "labels"
+    wanted = (len(x),) if labels else (len(x), plan.outputs)
+    check(targets.shape == wanted, f"{plan.loss.name} takes targets of the shape {wanted}, not {targets.shape}.")
+    if labels and len(x):
+        check(targets.dtype.kind in "iu", f"class labels must be whole numbers, not {targets.dtype}.")
+        check(
+            targets.min() >= 0 and targets.max() < plan.outputs, f"class labels must be from 0 to {plan.outputs - 1}."
+        )
+    if weights is not None:
+        check(weights.shape == (len(x),), f"weights must have the shape {(len(x),)}, not {weights.shape}.")
+
+
+def check_order(rows: int, order: np.ndarray) -> None:
+    """Raise `InputError` unless all numbers are those of rows: a kernel would read past its buffer."""
+    check(not len(order) or (order.min() >= 0 and order.max() < rows), f"row numbers must be from 0 to {rows - 1}.")
+
+
+def check_slice(rows: int, order: np.ndarray, bounds: np.ndarray, steps: np.ndarray) -> None:
+    """Raise `InputError` unless these are arguments for `Run.train`; every `Run` asks before it begins."""
+    check(steps.shape == (len(bounds) - 1, len(Step._fields)), f"{len(bounds) - 1} batches need as many steps.")
+    if len(steps):
+        check(bounds[0] >= 0 and bounds[-1] <= len(order), f"bounds must be from 0 to {len(order)}.")
+        check(bool((np.diff(bounds) > 0).all()), "bounds must rise: no batch is empty.")
+        check_order(rows, order[bounds[0] : bounds[-1]])
+        dropout = steps[:, Step._fields.index("dropout")]
+        check(dropout.min() >= 0 and dropout.max() <= 1, "the dropout of a step must be from 0 to 1.")
 
 
 class Device(Protocol):
@@ -208,7 +255,9 @@ class ReferenceProgram(Program):
         self.device = device
         self.weight_mask = device.from_host(plan.network.weight_mask(plan.dtype))
 
-    def start(self, state: TrainingState, rows: Rows, threads: int | None = None) -> "ReferenceRun":
+    def start(
+        self, state: TrainingState, rows: Rows, batch_size: int | None = None, threads: int | None = None
+    ) -> "ReferenceRun":
         return ReferenceRun(self, state, rows, threads)
 
 
@@ -220,13 +269,13 @@ class ReferenceRun(Run):
         self._weight_mask = program.weight_mask
         self._dtype = getattr(self.xp, self.plan.dtype)
         self._threads = threads
-        self._libraries = None if threads is None else ThreadpoolController()
         row_elements = 2 * sum(int(np.prod(shape)) for shape in self.plan.network.shapes)
         self._chunk = max(1, ACTIVATION_BYTES // (row_elements * np.dtype(self.plan.dtype).itemsize))
         self.replace(rows)
         self.restore(state)
 
     def train(self, order: np.ndarray, bounds: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        check_slice(self._rows, order, bounds, steps)
         order = self.device.from_host(order)
         losses, weights, penalties = [], [], []
         with self._working():
@@ -238,17 +287,21 @@ class ReferenceRun(Run):
                 penalties.append(self._apply(sums, step))
         return np.stack([self._column(losses), self._column(weights), self._column(penalties)], axis=1)
 
-    def gradient(self, order: np.ndarray, dropout: float = 0.0) -> GradientSums:
+    def gradient(self, order: np.ndarray, dropout: float = 0.0, first_row: int = 0) -> GradientSums:
+        check_order(self._rows, order)
+        if not len(order):
+            return GradientSums(0.0, 0.0, np.zeros(self.plan.network.size, self.plan.dtype))
         with self._working():
-            sums = self._gradient(self.device.from_host(order), dropout)
+            sums = self._gradient(self.device.from_host(order), dropout, first_row)
         return GradientSums(float(sums.loss), sums.weight, np.array(self.device.to_host(sums.gradient)))
 
     def apply(self, sums: GradientSums, step: Step) -> float:
         gradient = self.device.from_host(np.asarray(sums.gradient, self.plan.dtype))
         with self._working():
-            return float(self._apply(sums._replace(gradient=gradient), step))
+            return float(self._apply(sums._replace(gradient=gradient), Step(*map(float, step))))
 
     def evaluate(self, order: np.ndarray) -> tuple[float, float]:
+        check_order(self._rows, order)
         xp, order, loss, weight = self.xp, self.device.from_host(order), 0.0, 0.0
         with self._working():
             for part in self._parts(order.shape[0]):
@@ -267,15 +320,18 @@ class ReferenceRun(Run):
         parameters = self.plan.network.unpack(self._vector, self.xp)
         with self._working():
             for part in self._parts(x.shape[0]):
-                rows = self.xp.astype(x[part], self._dtype, copy=False)
+                rows = self.xp.astype(x[part, ...], self._dtype, copy=False)
                 outputs.append(self.device.to_host(forward(self.plan.network, parameters, rows, self.xp).outputs))
         return np.concatenate(outputs)
 
     def replace(self, rows: Rows) -> None:
-        dtype = np.dtype(np.int32 if self.plan.loss.targets == "labels" else self.plan.dtype)
-        self._x = self.device.from_host(rows.x)
-        self._targets = self.device.from_host(np.asarray(rows.targets, dtype))
-        self._weights = None if rows.weights is None else self.device.from_host(np.asarray(rows.weights, self.plan.dtype))
+        check_rows(self.plan, rows)
+        from_host, dtype = self.device.from_host, self.plan.dtype
+        # `take` would copy the whole of an array that isn't contiguous, every time.
+        self._x = from_host(np.ascontiguousarray(rows.x))
+        self._targets = from_host(np.asarray(rows.targets, np.int32 if self.plan.loss.targets == "labels" else dtype))
+        self._weights = None if rows.weights is None else from_host(np.asarray(rows.weights, dtype))
+        self._rows = len(rows.x)
 
     def state(self) -> TrainingState:
         parameters, *slots = (np.array(self.device.to_host(vector)) for vector in (self._vector, *self._slots))
@@ -289,14 +345,13 @@ class ReferenceRun(Run):
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
         """Within the limit of threads; overflow shows in the log, so NumPy needn't warn of it."""
-        limit = self._libraries.limit(limits=self._threads) if self._libraries else contextlib.nullcontext()
-        with limit, np.errstate(all="ignore"):
+        with at_most(self._threads), np.errstate(all="ignore"):
             yield
 
-    def _gradient(self, order: Array, dropout: float) -> GradientSums:
+    def _gradient(self, order: Array, dropout: float, first_row: int = 0) -> GradientSums:
         total: GradientSums | None = None
         for part in self._parts(order.shape[0]):
-            source = DropoutSource(self._seed, self._count, dropout, part.start) if dropout else None
+            source = DropoutSource(self._seed, self._count, dropout, first_row + part.start) if dropout else None
             x, targets, weights = self._batch(order[part])
             sums = gradient_sums(self.plan, self._vector, x, targets, weights, self.xp, source)
             total = sums if total is None else GradientSums(*(a + b for a, b in zip(total, sums, strict=True)))
@@ -304,15 +359,19 @@ class ReferenceRun(Run):
         return total
 
     def _apply(self, sums: GradientSums, step: Step) -> Array | float:
-        self._count += 1
-        result = update(self.plan, self._vector, tuple(self._slots), self._weight_mask, sums, self._count, step, self.xp)
-        self._vector, self._slots = result.vector, list(result.slots)
+        count = self._count + 1
+        result = update(self.plan, self._vector, tuple(self._slots), self._weight_mask, sums, count, step, self.xp)
+        self._vector, self._slots, self._count = result.vector, list(result.slots), count
         return result.penalty
 
     def _batch(self, order: Array) -> tuple[Array, Array, Array | None]:
         take, dtype = self.xp.take, self._dtype
         x = self.xp.astype(take(self._x, order, axis=0), dtype, copy=False)
-        return x, take(self._targets, order, axis=0), None if self._weights is None else take(self._weights, order, axis=0)
+        return (
+            x,
+            take(self._targets, order, axis=0),
+            None if self._weights is None else take(self._weights, order, axis=0),
+        )
 
     def _parts(self, rows: int) -> Iterator[slice]:
         for start in range(0, rows, self._chunk):

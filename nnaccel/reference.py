@@ -3,6 +3,7 @@
 Nothing here writes into an array. This is the maths that every kernel is checked against, written to be read.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -54,7 +55,9 @@ class GradientSums(NamedTuple):
     gradient: Array
 
 
-def forward(network: Network, parameters: Parameters, x: Array, xp: Namespace, dropout: DropoutSource | None = None) -> Tape:
+def forward(
+    network: Network, parameters: Parameters, x: Array, xp: Namespace, dropout: DropoutSource | None = None
+) -> Tape:
     """Run rows through the network.
 
     Parameters
@@ -76,7 +79,9 @@ def forward(network: Network, parameters: Parameters, x: Array, xp: Namespace, d
     return tape._replace(outputs=x)
 
 
-def backward(network: Network, parameters: Parameters, tape: Tape, delta: Array, xp: Namespace) -> list[dict[str, Array]]:
+def backward(
+    network: Network, parameters: Parameters, tape: Tape, delta: Array, xp: Namespace
+) -> list[dict[str, Array]]:
     """The gradient of every parameter, from `delta`, the gradient with respect to the outputs (Rumelhart et al. 1986)."""
     gradients: list[dict[str, Array]] = [{} for _ in network.layers]
     for i in reversed(range(len(network.layers))):
@@ -87,7 +92,7 @@ def backward(network: Network, parameters: Parameters, tape: Tape, delta: Array,
             delta = delta * layer.activation.derivative(tape.saved[i], xp)
         gradients[i] = layer.parameter_gradients(tape.inputs[i], delta, xp)
         if i:
-            delta = layer.input_gradient(parameters[i], delta, xp)
+            delta = layer.input_gradient(parameters[i], tape.inputs[i], delta, xp)
     return gradients
 
 
@@ -96,8 +101,8 @@ def flatten(network: Network, layers: Sequence[Mapping[str, Array]], like: Array
     parts = []
     for block in network.blocks:
         parts.append(xp.reshape(layers[block.layer][block.name], (-1,)))
-        if block.end > block.stop:
-            parts.append(xp.zeros_like(like[: block.end - block.stop]))
+        if block.padding:
+            parts.append(xp.zeros(block.padding, dtype=like.dtype, device=like.device))
     return xp.concat(parts)
 
 
@@ -151,9 +156,9 @@ def update(
 ) -> Update:
     """Turn the sums of a batch into new parameters: mean, penalty, clipping, optimizer, in this order.
 
-    A batch whose weights sum to zero has the gradient zero.
+    A batch whose weights sum to zero has the data gradient zero, and no penalty where that is divided by the weights.
     """
-    divisor = sums.weight or 1.0
+    divisor = sums.weight or math.inf
     gradient = sums.gradient / divisor if plan.loss.divides_by_weights else sums.gradient
     penalty: Array | float = 0.0
     if plan.l2.strength:

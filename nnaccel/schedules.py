@@ -50,7 +50,7 @@ class Schedule(Description):
 
     warmup: float = 0.0
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         check(0 <= self.warmup < math.inf, f"the warm-up must be 0 epochs or more, not {self.warmup}.")
 
     @abstractmethod
@@ -100,8 +100,8 @@ class InverseScaling(Schedule):
     name: ClassVar[str] = "inverse_scaling"
     power: float = 0.5
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def validate(self) -> None:
+        super().validate()
         check(0 <= self.power < math.inf, f"the power of inverse_scaling must be 0 or more, not {self.power}.")
 
     def shape(self, steps: Array, timeline: Timeline, xp: Namespace) -> Array:
@@ -117,8 +117,8 @@ class StepDecay(Schedule):
     every: int = 30
     factor: float = 0.1
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def validate(self) -> None:
+        super().validate()
         check(self.every >= 1, f"the step schedule must step every 1 epoch or more, not {self.every}.")
         _check_factor(self.name, self.factor)
 
@@ -134,8 +134,8 @@ class Cosine(Schedule):
     name: ClassVar[str] = "cosine"
     final: float = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def validate(self) -> None:
+        super().validate()
         check(0 <= self.final <= 1, f"the final factor of cosine must be from 0 to 1, not {self.final}.")
 
     def shape(self, steps: Array, timeline: Timeline, xp: Namespace) -> Array:
@@ -154,8 +154,8 @@ class OneCycle(Schedule):
     peak: float = 0.3
     final: float = 4e-6
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def validate(self) -> None:
+        super().validate()
         for end in ("start", "final"):
             check(0 <= getattr(self, end) <= 1, f"the {end} of one_cycle must be from 0 to 1.")
         check(0 < self.peak < 1, f"the peak of one_cycle must be above 0 and below 1, not {self.peak}.")
@@ -199,8 +199,8 @@ class Plateau(Schedule):
     tolerance: float = 1e-4
     minimum: float = 1e-6
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def validate(self) -> None:
+        super().validate()
         _check_factor(self.name, self.factor)
         check(self.patience >= 0, f"the patience of plateau must be 0 epochs or more, not {self.patience}.")
         check(0 <= self.tolerance < math.inf, f"the tolerance of plateau must be 0 or more, not {self.tolerance}.")
@@ -211,8 +211,8 @@ class Plateau(Schedule):
 
     def after_epoch(self, state: PlateauState, loss: float) -> PlateauState:
         """The state once an epoch has ended with `loss`."""
-        bad_epochs = 0 if loss < state.best - self.tolerance else state.bad_epochs + 1
-        best = min(loss, state.best)
+        bad_epochs = 0 if loss <= state.best - self.tolerance else state.bad_epochs + 1
+        best = loss if loss < state.best else state.best
         if bad_epochs <= self.patience:
             return PlateauState(state.factor, best, bad_epochs)
         return PlateauState(max(state.factor * self.factor, self.minimum), best, bad_epochs=0)

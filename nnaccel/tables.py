@@ -67,7 +67,9 @@ def read_table(source: str, task: str = "auto") -> Table:
     elif path.suffix == ".npz":
         x, y = _read_npz(path)
     else:
-        raise InputError(f"there is no data set {source!r}; give one of {', '.join(BUNDLED)}, or a FILE.npz with arrays X and y.")
+        raise InputError(
+            f"there is no data set {source!r}; give one of {', '.join(BUNDLED)}, or a FILE.npz with arrays X and y."
+        )
     x = as_features(x)
     check(y.ndim in (1, 2), f"{source}: y must have one dimension, or two for several outputs, not {y.ndim}.")
     check(len(x) == len(y), f"{source}: X has {len(x)} rows and y {len(y)}: they must have equally many.")
@@ -75,7 +77,10 @@ def read_table(source: str, task: str = "auto") -> Table:
     if chosen == "regression":
         y = _finite(_as_numbers(y, "the target"), "the target")
     else:
-        check(len(np.unique(y)) >= 2, f"{source}: every row has the same target, {y.flat[0]!r}: there is nothing to learn.")
+        check(
+            len(np.unique(y)) >= 2,
+            f"{source}: every row has the same target, {y.flat[0]!r}: there is nothing to learn.",
+        )
     return Table(path.stem, x, y, chosen)
 
 
@@ -252,7 +257,10 @@ def _mean_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _read_bundled(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Read scikit-learn's own CSV files: importing scikit-learn takes longer than most trainings on them."""
     package = importlib.util.find_spec("sklearn")
-    check(package is not None, f"the set {name!r} comes with scikit-learn, which is not installed: pip install scikit-learn.")
+    check(
+        package is not None,
+        f"the set {name!r} comes with scikit-learn, which is not installed: pip install scikit-learn.",
+    )
     assert package is not None
     folder = Path(str(package.origin)).parent / "datasets" / "data"
     if name == "diabetes":
@@ -291,7 +299,9 @@ def _first_sentence(error: Exception) -> str:
 def _task_of(y: np.ndarray) -> Task:
     if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biu" and np.isin(y, (0, 1)).all():
         return "multilabel"
-    is_classes = y.ndim == 1 and (y.dtype.kind in "bSU" or (y.dtype.kind in "iu" and len(np.unique(y)) <= _MOST_CLASSES))
+    is_classes = y.ndim == 1 and (
+        y.dtype.kind in "bSU" or (y.dtype.kind in "iu" and len(np.unique(y)) <= _MOST_CLASSES)
+    )
     return "classification" if is_classes else "regression"
 
 
@@ -323,6 +333,7 @@ def _as_numbers(data: Any, name: str) -> np.ndarray:
         except (TypeError, ValueError):
             raise InputError(f"{name} holds something else than numbers: encode text as numbers first.") from None
     check(array.dtype.kind in "biuf", f"{name} holds {array.dtype} values, not real numbers: convert it first.")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return array.view(np.uint8) if array.dtype.kind == "b" else array
 
 
@@ -330,7 +341,9 @@ def _from_dlpack(data: Any, name: str) -> np.ndarray:
     try:
         return np.from_dlpack(data, device="cpu")
     except (BufferError, RuntimeError, TypeError) as error:
-        raise InputError(f"{name} can't be taken over as a host array ({_first_sentence(error)}): copy it to the host first.") from error
+        raise InputError(
+            f"{name} can't be taken over as a host array ({_first_sentence(error)}): copy it to the host first."
+        ) from error
 
 
 def _check_columns(frame: Any, name: str) -> None:
@@ -346,7 +359,9 @@ def _column_types(frame: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _as_labels(array: np.ndarray, loss: Loss, outputs: int) -> np.ndarray:
-    check(array.ndim == 1, f"{loss.name} takes one class label for each row, so y of the shape (n,), not {array.shape}.")
+    check(
+        array.ndim == 1, f"{loss.name} takes one class label for each row, so y of the shape (n,), not {array.shape}."
+    )
     labels = array.astype(np.int32)
     check(bool((labels == array).all()), f"{loss.name} takes class labels, the whole numbers from 0 to {outputs - 1}.")
     check(
@@ -364,5 +379,7 @@ def _finite(array: np.ndarray, name: str, dtype: str = "float64") -> np.ndarray:
     place = tuple(np.argwhere(~(np.abs(array) <= limit))[0])
     where = f"row {place[0]}" + (f", column {place[1]}" if array.ndim > 1 else "")
     if np.isfinite(array[place]):
-        raise InputError(f"{name} has the value {array[place]:g} in {where}, too large for {dtype}: scale it, or take dtype float64.")
+        raise InputError(
+            f"{name} has the value {array[place]:g} in {where}, too large for {dtype}: scale it, or take dtype float64."
+        )
     raise InputError(f"{name} has the value {array[place]} in {where}: remove or replace NaN and infinite values.")

@@ -51,7 +51,9 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         check(self.patience >= 1, f"the patience of early stopping must be 1 epoch or more, not {self.patience}.")
-        check(0 <= self.tolerance < math.inf, f"the tolerance of early stopping must be 0 or more, not {self.tolerance}.")
+        check(
+            0 <= self.tolerance < math.inf, f"the tolerance of early stopping must be 0 or more, not {self.tolerance}."
+        )
 
 
 class TrainingDiverged(InputError):
@@ -128,7 +130,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check(_is_whole(self.epochs, 1), f"the epochs must be a whole number, 1 or more, not {self.epochs!r}.")
-        check(_is_whole(self.batch_size, 1), f"the batch size must be a whole number, 1 or more, not {self.batch_size!r}.")
+        check(
+            _is_whole(self.batch_size, 1), f"the batch size must be a whole number, 1 or more, not {self.batch_size!r}."
+        )
         check(self.time_limit > 0, f"the time limit must be above 0 seconds, not {self.time_limit}.")
 
 
@@ -222,7 +226,7 @@ class Training:
         threads: int | None = None,
     ) -> None:
         self.program, self.recipe, self.progress = program, recipe, Progress()
-        self.run = program.start(state, rows, threads)
+        self.run = program.start(state, rows, recipe.batch_size, threads)
         self._rows, self._validation = training_rows, validation
         self._bounds = batch_bounds(len(training_rows), recipe.batch_size)
         self._timeline = Timeline(recipe.epochs, len(self._bounds) - 1, len(training_rows))
@@ -406,7 +410,9 @@ class Training:
         index = int(np.argmin(values))
         value, epoch = values[index], first + index + 1
         before = progress.best.value if progress.best else math.inf
-        progress.bad_epochs = 0 if value < before - (stopping.tolerance if stopping else 0.0) else progress.bad_epochs + 1
+        progress.bad_epochs = (
+            0 if value < before - (stopping.tolerance if stopping else 0.0) else progress.bad_epochs + 1
+        )
         if not value < before:
             return
         if epoch == progress.epoch:
@@ -585,8 +591,11 @@ def train(
     state = TrainingState.initial(plan, seed, _initial_parameters(plan, initial))
     on_device = Validation(chosen.from_host(held_out[0]), *held_out[1:]) if held_out else None
     training = Training(program, state, Rows(x, targets, weights), training_rows, recipe, on_device, threads)
-    stopped_by = training.until_done()
-    return _finished(training, chosen, reason, seconds_compile, stopped_by)
+    try:
+        stopped_by = training.until_done()
+        return _finished(training, chosen, reason, seconds_compile, stopped_by)
+    finally:
+        training.run.close()
 
 
 def _finished(training: Training, backend: Backend, reason: str, seconds_compile: float, stopped_by: str) -> Model:
@@ -620,7 +629,9 @@ def _check_rows(network: Network, x: np.ndarray) -> None:
     )
 
 
-def _read_validation(plan: Plan, X: Any, y: Any, weights: Any = None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _read_validation(
+    plan: Plan, X: Any, y: Any, weights: Any = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     x = as_features(X, plan.dtype)
     _check_rows(plan.network, x)
     return x, as_targets(y, plan.loss, len(x), plan.outputs), as_weights(weights, len(x))

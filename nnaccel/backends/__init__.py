@@ -102,7 +102,7 @@ def backend_names() -> list[str]:
     >>> "cpu" in backend_names()
     True
     """
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def backend_class(name: str) -> type[Backend]:
@@ -151,4 +151,7 @@ def choose_backend(name: str = "auto") -> Choice:
     """
     if name != "auto":
         return Choice(get_backend(name), "as asked for")
-    return Choice(get_backend("cpu"), "the only backend so far with nothing to gain from a device: small networks run best on the CPU")
+    return Choice(
+        get_backend("cpu"),
+        "the only backend so far with nothing to gain from a device: small networks run best on the CPU",
+    )

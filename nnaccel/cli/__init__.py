@@ -1,2 +1,79 @@
-"""c"""
-def main(): ...
+"""The command line: `nnaccel train`, `info` and `demo`.
+
+Everything slow to import is imported where a command needs it, so that `nnaccel --help` answers at once.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from nnaccel.cli.demo import demo
+from nnaccel.cli.info import info
+from nnaccel.cli.train import train
+from nnaccel.errors import BackendUnavailable, InputError
+from nnaccel.version import VERSION
+
+BAD_INPUT, NO_BACKEND, INTERRUPTED = 2, 3, 130
+
+app = typer.Typer(
+    name="nnaccel",
+    help="Train neural networks as fast as this machine allows, on the backend of your choice.",
+    epilog="Example: nnaccel train digits --hidden 100 --epochs 30",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(epilog="Example: nnaccel train digits --hidden 100 --epochs 30 --backend cpu")(train)
+app.command(epilog="Example: nnaccel info --json")(info)
+app.add_typer(demo, name="demo")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nnaccel {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train neural networks as fast as this machine allows, on the backend of your choice."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program and exit: 0 when all went well, 2 for bad input, 3 for a backend that can't run here.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        By default those of the process.
+    """
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the program and return its exit code; a user's mistake is one sentence on stderr."""
+    # Typer's errors all derive from the parent of this one, whichever copy of click it uses.
+    usage_error = typer.BadParameter.__bases__[0]
+    try:
+        return app(arguments, standalone_mode=False) or 0
+    except InputError as error:
+        return _complain(str(error), BAD_INPUT)
+    except BackendUnavailable as error:
+        return _complain(str(error), NO_BACKEND)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted.", INTERRUPTED)
+    except usage_error as error:
+        # A command without its arguments asks for help; everything else has a sentence.
+        return _complain(error.format_message(), BAD_INPUT)  # type: ignore[attr-defined]
+
+
+def _complain(sentence: str, code: int) -> int:
+    typer.echo(f"nnaccel: {sentence}", err=True)
+    return code
