@@ -62,9 +62,9 @@ def read_description(kind: str, known: Mapping[str, type[D]], given: str | D) ->
     >>> read_description("activation", ACTIVATIONS, "leaky-relu,slope=0.1")
     LeakyReLU(slope=0.1)
     """
-    if isinstance(given, tuple(known.values())):
-        return given
     if not isinstance(given, str):
+        if isinstance(given, tuple(known.values())):
+            return given
         raise InputError(f"{given!r} is no {kind}: give one of {', '.join(known)}.")
     name, *settings = [part.strip() for part in given.split(",")]
     name = name.replace("-", "_").lower()

@@ -188,7 +188,7 @@ class Model:
             As `outputs`.
         """
         if self.loss.targets == "labels":
-            numbers = np.argmax(self.outputs(X), axis=1)
+            numbers: np.ndarray = np.argmax(self.outputs(X), axis=1)
             return numbers if self.encoding is None or self.encoding.classes is None else self.encoding.classes[numbers]
         predictions: np.ndarray = self.loss.predict(self.outputs(X), np)
         if is_classification(self.loss):

@@ -70,17 +70,17 @@ class Layer(ABC):
     """A linear map with parameters, followed by an activation and dropout.
 
     A layer states its shapes and its formulas; `reference.py` strings layers together. Shapes leave out the batch.
+
+    Attributes
+    ----------
+    activation : Activation
+        What follows the linear map.
+    dropout : float
+        The part of the outputs that training drops at random.
     """
 
-    @property
-    @abstractmethod
-    def activation(self) -> Activation:
-        """What follows the linear map."""
-
-    @property
-    @abstractmethod
-    def dropout(self) -> float:
-        """The part of the outputs that training drops at random."""
+    activation: Activation
+    dropout: float
 
     @abstractmethod
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -134,25 +134,33 @@ class Dense(Layer):
     """
 
     units: int
-    activation: Activation = "identity"  # type: ignore[assignment]
-    bias: bool = True
-    dropout: float = 0.0
-    initializer: str = ""
+    activation: Activation
+    bias: bool
+    dropout: float
+    initializer: str
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        units: int,
+        activation: str | Activation = "identity",
+        *,
+        bias: bool = True,
+        dropout: float = 0.0,
+        initializer: str | None = None,
+    ) -> None:
         check(
-            isinstance(self.units, (int, np.integer)) and self.units >= 1,
-            f"a layer must have a whole number of units, 1 or more, not {self.units!r}.",
+            isinstance(units, (int, np.integer)) and units >= 1,
+            f"a layer must have a whole number of units, 1 or more, not {units!r}.",
         )
-        check(0 <= self.dropout < 1, f"dropout must be at least 0 and below 1, not {self.dropout}.")
-        object.__setattr__(self, "units", int(self.units))
-        object.__setattr__(self, "dropout", float(self.dropout))
-        object.__setattr__(self, "activation", as_activation(self.activation))
-        object.__setattr__(self, "initializer", self.initializer or _INITIALIZER_FOR[self.activation.name])
-        check(
-            self.initializer in INITIALIZERS,
-            f"unknown initializer {self.initializer!r}; known: {', '.join(INITIALIZERS)}.",
-        )
+        check(0 <= dropout < 1, f"dropout must be at least 0 and below 1, not {dropout}.")
+        chosen = as_activation(activation)
+        initializer = initializer or _INITIALIZER_FOR[chosen.name]
+        check(initializer in INITIALIZERS, f"unknown initializer {initializer!r}; known: {', '.join(INITIALIZERS)}.")
+        object.__setattr__(self, "units", int(units))
+        object.__setattr__(self, "activation", chosen)
+        object.__setattr__(self, "bias", bool(bias))
+        object.__setattr__(self, "dropout", float(dropout))
+        object.__setattr__(self, "initializer", initializer)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         check(

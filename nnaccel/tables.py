@@ -231,7 +231,7 @@ class Encoding:
     def targets(self, y: np.ndarray) -> np.ndarray:
         """Encode targets, (n,) or (n, outputs)."""
         if self.classes is not None:
-            numbers = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
+            numbers: np.ndarray = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
             unseen = self.classes[numbers] != y
             check(not unseen.any(), f"class {y[unseen.argmax()]!r} has no training row: hold out fewer rows.")
             return numbers.astype(np.int32)

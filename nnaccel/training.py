@@ -311,7 +311,8 @@ class Training:
         if recipe.early_stopping and progress.bad_epochs >= recipe.early_stopping.patience:
             return "early stopping"
         # All callbacks are called, whatever the first one says.
-        return "callback" if any([callback(self) for callback in recipe.callbacks]) else None
+        wishes = [callback(self) for callback in recipe.callbacks]
+        return "callback" if any(wishes) else None
 
     def _one_slice(self) -> None:
         progress, timeline = self.progress, self._timeline
@@ -560,12 +561,13 @@ def train(
     targets = as_targets(y, chosen_loss, len(x), outputs)
     weights = as_weights(sample_weight, len(x))
     training_rows = np.arange(len(x), dtype=np.int32)
-    held_out = None
-    if isinstance(validation, (int, float)) and validation:
+    held_out: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
+    if isinstance(validation, (int, float)):
         labels = targets if chosen_loss.targets == "labels" else None
         training_rows, rows = split(len(x), validation, seed, labels)
         held_out = x[rows], targets[rows], None if weights is None else weights[rows]
-    elif validation:
+    elif validation is not None:
+        check(len(validation) in (2, 3), "validation takes a fraction, (X, y) or (X, y, weights).")
         held_out = _read_validation(plan, *validation)
     _check_several_classes(chosen_loss, targets[training_rows])
 
@@ -589,7 +591,7 @@ def train(
     program = chosen.compile(plan)
     seconds_compile = time.perf_counter() - began
     state = TrainingState.initial(plan, seed, _initial_parameters(plan, initial))
-    on_device = Validation(chosen.from_host(held_out[0]), *held_out[1:]) if held_out else None
+    on_device = Validation(chosen.from_host(held_out[0]), held_out[1], held_out[2]) if held_out else None
     training = Training(program, state, Rows(x, targets, weights), training_rows, recipe, on_device, threads)
     try:
         stopped_by = training.until_done()
@@ -619,7 +621,7 @@ def _finished(training: Training, backend: Backend, reason: str, seconds_compile
 
 
 def _is_whole(number: Any, least: int) -> bool:
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and number >= least
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and bool(number >= least)
 
 
 def _check_rows(network: Network, x: np.ndarray) -> None:

@@ -151,7 +151,4 @@ def choose_backend(name: str = "auto") -> Choice:
     """
     if name != "auto":
         return Choice(get_backend(name), "as asked for")
-    return Choice(
-        get_backend("cpu"),
-        "the only backend so far with nothing to gain from a device: small networks run best on the CPU",
-    )
+    return Choice(get_backend("cpu"), "auto: the one that runs everywhere")

@@ -46,7 +46,8 @@ class CudaBackend(Backend):
         return self._cupy.asarray(array)
 
     def to_host(self, array: Array) -> np.ndarray:
-        return self._cupy.asnumpy(array)
+        host: np.ndarray = self._cupy.asnumpy(array)
+        return host
 
     def synchronize(self) -> None:
         self._cupy.cuda.get_current_stream().synchronize()

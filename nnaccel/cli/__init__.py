@@ -4,7 +4,7 @@ Everything slow to import is imported where a command needs it, so that `nnaccel
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run the program and return its exit code; a user's mistake is one sentence on stderr."""
     # Typer's errors all derive from the parent of this one, whichever copy of click it uses.
-    usage_error = typer.BadParameter.__bases__[0]
+    usage_error: Any = typer.BadParameter.__bases__[0]
     try:
         return app(arguments, standalone_mode=False) or 0
     except InputError as error:
@@ -70,8 +70,7 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted.", INTERRUPTED)
     except usage_error as error:
-        # A command without its arguments asks for help; everything else has a sentence.
-        return _complain(error.format_message(), BAD_INPUT)  # type: ignore[attr-defined]
+        return _complain(error.format_message(), BAD_INPUT)
 
 
 def _complain(sentence: str, code: int) -> int:

@@ -27,11 +27,11 @@ def _facts() -> dict[str, Any]:
         reason = backend_class(name).unavailable_reason()
         device = get_backend(name).device if reason is None else None
         backends[name] = {"available": reason is None, "reason": reason, "device": device}
-    machine = asdict(read_machine())
+    machine = read_machine()
     return {
         "version": VERSION,
-        "machine": machine,
-        "blas": [library._asdict() if hasattr(library, "_asdict") else asdict(library) for library in blas_libraries()],
+        "machine": asdict(machine) | {"usable_cores": machine.usable_cores()},
+        "blas": [asdict(library) for library in blas_libraries()],
         "backends": backends,
     }
 
@@ -39,4 +39,27 @@ def _facts() -> dict[str, Any]:
 def _lines(facts: dict[str, Any]) -> list[str]:
     from nnaccel.cost import readable_bytes
 
-    return [repr(readable_bytes), repr(facts)]
+    def size(count: int | None) -> str:
+        return "unknown" if count is None else readable_bytes(count)
+
+    machine, caches = facts["machine"], facts["machine"]["caches"]
+    quota = "" if machine["quota_cores"] is None else f", a quota of {machine['quota_cores']:g}"
+    lines = [
+        f"nnaccel    {facts['version']}",
+        f"processor  {machine['processor'] or 'unknown'} ({machine['architecture']}, {machine['system']})",
+        f"cores      {machine['usable_cores']} usable: {machine['affinity_cores']} of {machine['logical_cores']}{quota}",
+        f"vectors    {', '.join(machine['instruction_sets']) or 'unknown'}",
+        f"caches     L1 {size(caches['l1d'])}, L2 {size(caches['l2'])}, L3 {size(caches['l3'])}",
+        f"memory     {size(machine['memory_bytes'])}, {size(machine['available_memory_bytes'])} free",
+    ]
+    lines += [
+        f"GPU        {gpu['name']}, {size(gpu['memory_bytes'])}, driver {gpu['driver']}" for gpu in machine["gpus"]
+    ]
+    for blas in facts["blas"]:
+        details = " ".join(part for part in (blas["version"], blas["architecture"]) if part)
+        lines.append(f"BLAS       {blas['name']} {details}, {blas['threads']} threads")
+    lines += ["", "backends"]
+    for name, backend in facts["backends"].items():
+        state = f"available: {backend['device']}" if backend["available"] else f"not available: {backend['reason']}"
+        lines.append(f"  {name:<9}{state}")
+    return lines

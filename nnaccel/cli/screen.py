@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TextIO
 
 _LEVELS = " ▁▂▃▄▅▆▇█"
@@ -93,7 +94,7 @@ def _column_heights(values: list[float], width: int, height: int) -> list[int]:
     """How many eighths of a cell each column is filled, from 1 to 8 * height."""
     columns = min(width, len(values))
     edges = [round(i * len(values) / columns) for i in range(columns + 1)]
-    means = [math.fsum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    means = [math.fsum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
     low, high = min(means), max(means)
     span = (high - low) or 1.0
     return [1 + round((mean - low) / span * (8 * height - 1)) for mean in means]

@@ -89,7 +89,7 @@ def train(
     seconds_read = time.perf_counter() - began
 
     outputs = len(encoding.classes) if encoding.classes is not None else y.reshape(len(y), -1).shape[1]
-    layers = [Dense(width, activation, dropout=dropout) for width in hidden_widths]  # type: ignore[arg-type]
+    layers = [Dense(width, activation, dropout=dropout) for width in hidden_widths]
     network = Network(x.shape[1:], [*layers, Dense(outputs)])
     for line in _describe(table, encoding, len(x), len(x_held_out), network):
         say(line)
