@@ -11,7 +11,50 @@ from nnaccel.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from nnaccel.activations import ELU as ELU
+    from nnaccel.activations import GELU as GELU
+    from nnaccel.activations import SELU as SELU
+    from nnaccel.activations import Identity as Identity
+    from nnaccel.activations import LeakyReLU as LeakyReLU
+    from nnaccel.activations import ReLU as ReLU
+    from nnaccel.activations import Sigmoid as Sigmoid
+    from nnaccel.activations import SiLU as SiLU
+    from nnaccel.activations import Softplus as Softplus
+    from nnaccel.activations import Tanh as Tanh
+    from nnaccel.backends import backend_names as backend_names
+    from nnaccel.backends import get_backend as get_backend
+    from nnaccel.errors import BackendUnavailable as BackendUnavailable
+    from nnaccel.errors import InputError as InputError
+    from nnaccel.losses import BinaryCrossEntropy as BinaryCrossEntropy
+    from nnaccel.losses import HalfSquaredError as HalfSquaredError
+    from nnaccel.losses import Huber as Huber
+    from nnaccel.losses import MeanAbsoluteError as MeanAbsoluteError
+    from nnaccel.losses import MeanSquaredError as MeanSquaredError
+    from nnaccel.losses import Poisson as Poisson
+    from nnaccel.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+    from nnaccel.losses import SumOfSquares as SumOfSquares
+    from nnaccel.metrics import Metric as Metric
+    from nnaccel.model import History as History
+    from nnaccel.model import Model as Model
+    from nnaccel.model import TrainingReport as TrainingReport
+    from nnaccel.network import Dense as Dense
+    from nnaccel.network import Network as Network
+    from nnaccel.optimizers import L2 as L2
+    from nnaccel.optimizers import SGD as SGD
+    from nnaccel.optimizers import Adam as Adam
+    from nnaccel.optimizers import AdamW as AdamW
+    from nnaccel.order import Sequential as Sequential
+    from nnaccel.order import Shuffled as Shuffled
+    from nnaccel.schedules import Constant as Constant
+    from nnaccel.schedules import Cosine as Cosine
+    from nnaccel.schedules import InverseScaling as InverseScaling
+    from nnaccel.schedules import OneCycle as OneCycle
+    from nnaccel.schedules import Plateau as Plateau
+    from nnaccel.schedules import StepDecay as StepDecay
+    from nnaccel.training import EarlyStopping as EarlyStopping
+    from nnaccel.training import TrainingDiverged as TrainingDiverged
+    from nnaccel.training import train as train
 
+# Where each public name lives; type checkers read the same from the imports above.
 _ROOMS = {
     "activations": ["ELU", "GELU", "SELU", "Identity", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh"],
     "backends": ["backend_names", "get_backend"],

@@ -79,7 +79,7 @@ def read_table(source: str, task: str = "auto") -> Table:
     else:
         check(
             len(np.unique(y)) >= 2,
-            f"{source}: every row has the same target, {y.flat[0]!r}: there is nothing to learn.",
+            f"{source}: every row has the same target, {y.flat[0]}: there is nothing to learn.",
         )
     return Table(path.stem, x, y, chosen)
 
@@ -226,24 +226,28 @@ class Encoding:
             x.shape[1:] == self.mean.shape,
             f"the rows have {x.shape[1]} features, but the model was trained on {len(self.mean)}.",
         )
-        return ((x - self.mean) / self.scale).astype(dtype)
+        encoded: np.ndarray = ((x - self.mean) / self.scale).astype(dtype)
+        return encoded
 
     def targets(self, y: np.ndarray) -> np.ndarray:
         """Encode targets, (n,) or (n, outputs)."""
         if self.classes is not None:
-            numbers: np.ndarray = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
+            numbers = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1).astype(np.int32)
             unseen = self.classes[numbers] != y
-            check(not unseen.any(), f"class {y[unseen.argmax()]!r} has no training row: hold out fewer rows.")
-            return numbers.astype(np.int32)
-        if self.target_mean is None:
+            if unseen.any():
+                raise InputError(f"class {y[unseen][0]} has no training row: hold out fewer rows.")
+            return numbers
+        if self.target_mean is None or self.target_scale is None:
             return y
-        return (y.reshape(len(y), -1) - self.target_mean) / self.target_scale
+        scaled: np.ndarray = (y.reshape(len(y), -1) - self.target_mean) / self.target_scale
+        return scaled
 
     def numbers(self, predictions: np.ndarray) -> np.ndarray:
         """Undo the scaling of predicted targets, (n, outputs); probabilities stay as they are."""
         if self.target_mean is None or self.target_scale is None:
             return predictions
-        return predictions * self.target_scale + self.target_mean
+        unscaled: np.ndarray = predictions * self.target_scale + self.target_mean
+        return unscaled
 
 
 def _mean_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -279,7 +283,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.exists():
         raise InputError(f"there is no file {path}.")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             for name in ("X", "y"):
                 check(
                     name in arrays.files,

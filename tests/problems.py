@@ -60,7 +60,9 @@ def problem(
     weights = random.uniform(0.5, 2, rows).astype(np.float32) if weighted else None
     if loss.targets == "values":
         targets = targets.astype(np.float32)
-    return Problem(plan, initial_state(plan, seed), Rows(*(a if a is None else read_only(a) for a in (x, targets, weights))))
+    return Problem(
+        plan, initial_state(plan, seed), Rows(*(a if a is None else read_only(a) for a in (x, targets, weights)))
+    )
 
 
 def initial_state(plan, seed=1):

@@ -49,8 +49,7 @@ def assert_trains_like_naive(optimizer, schedule="constant", weighted=False, l2=
     settings = asdict(optimizer)
     learning_rate = settings.pop("learning_rate")
     rates = [
-        learning_rate
-        * naive.schedule(schedule.name, i, EPOCHS, timeline.steps_per_epoch, ROWS, **asdict(schedule))
+        learning_rate * naive.schedule(schedule.name, i, EPOCHS, timeline.steps_per_epoch, ROWS, **asdict(schedule))
         for i in range(len(batches))
     ]
     want_w, want_b, want_log = naive.linear_training(

@@ -18,7 +18,12 @@ from tests.strict_backend import read_only
 from tests.tolerance import assert_derivative, assert_product_close, assert_within, tolerance
 
 ACTIVATION_TEXTS = [*ACTIVATIONS, "leaky_relu,slope=0.3", "leaky_relu,slope=0", "elu,alpha=0.5", "elu,alpha=2"]
-LOSS_TEXTS = [*LOSSES, "huber,delta=0.3", "binary_cross_entropy,label_smoothing=0.2", "softmax_cross_entropy,label_smoothing=0.2"]
+LOSS_TEXTS = [
+    *LOSSES,
+    "huber,delta=0.3",
+    "binary_cross_entropy,label_smoothing=0.2",
+    "softmax_cross_entropy,label_smoothing=0.2",
+]
 GRID = read_only(np.linspace(-6, 6, 100))  # an even number of points, so that none is zero
 EXTREMES = read_only(np.array([-1e4, -800.0, -100.0, -20.0, -1e-30, -0.0, 0.0, 1e-30, 20.0, 100.0, 800.0, 1e4]))
 
@@ -89,7 +94,9 @@ def test_the_slope_at_a_kink_is_that_of_the_left(text, slope):
 @pytest.mark.parametrize("name", ["sigmoid", "softplus"])
 def test_sigmoid_and_softplus_keep_their_relative_precision(name, dtype):
     # Down to where the result is no longer a normal number, and up to where it saturates.
-    z = np.concatenate([np.linspace(-87, 40, 300), np.geomspace(1e-20, 1, 20), -np.geomspace(1e-20, 1, 20)]).astype(dtype)
+    z = np.concatenate([np.linspace(-87, 40, 300), np.geomspace(1e-20, 1, 20), -np.geomspace(1e-20, 1, 20)]).astype(
+        dtype
+    )
     exact = np.array([{"sigmoid": naive.exact_sigmoid, "softplus": naive.exact_softplus}[name](float(v)) for v in z])
     assert_within(as_activation(name).value(z, np), exact, tolerance(exact, 4, dtype))
 
@@ -192,9 +199,7 @@ def assert_gradient_is_slope(p, dropout=None):
     direction /= np.linalg.norm(direction)
     # The padding takes part in nothing: its gradient is zero, and moving it moves nothing.
     magnitude = sums.loss + sums.weight
-    assert_derivative(
-        sums.gradient @ direction, lambda v: sums_at(p, v, dropout).loss, vector, direction, magnitude
-    )
+    assert_derivative(sums.gradient @ direction, lambda v: sums_at(p, v, dropout).loss, vector, direction, magnitude)
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])

@@ -57,7 +57,9 @@ def assert_within(got, reference, bound):
     wrong = ~(error <= bound)
     if wrong.any():
         i = np.unravel_index(np.argmax(np.where(wrong, error, -1)), error.shape)
-        raise AssertionError(f"{wrong.sum()} of {wrong.size} differ; at {i}: {got[i]} - {reference[i]}, bound {bound[i]}")
+        raise AssertionError(
+            f"{wrong.sum()} of {wrong.size} differ; at {i}: {got[i]} - {reference[i]}, bound {bound[i]}"
+        )
 
 
 def assert_product_close(got, x, w, b=0.0, *, equal_terms=False):
