@@ -1,5 +1,6 @@
 """Every optimizer under every schedule, step by step against a naive training that shares no code."""
 
+import itertools
 from dataclasses import asdict
 from functools import partial
 
@@ -35,7 +36,7 @@ def assert_trains_like_naive(optimizer, schedule="constant", weighted=False, l2=
     x, y, w = random.normal(size=(ROWS, FEATURES)), random.normal(size=ROWS), random.normal(size=FEATURES)
     weights = random.uniform(0.5, 2, ROWS) if weighted else None
     order, bounds = epochs(ROWS, BATCH, EPOCHS)
-    batches = [order[a:b].tolist() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    batches = [order[a:b].tolist() for a, b in itertools.pairwise(bounds)]
     timeline = Timeline(EPOCHS, len(batches) // EPOCHS, ROWS)
 
     plan = Plan(Network(FEATURES, [Dense(1)]), as_loss("mean_squared_error"), optimizer, l2, clip, "float64")
