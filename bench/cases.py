@@ -1,5 +1,6 @@
 """Cases: the workloads that every benchmark runs, as data."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -95,12 +96,13 @@ class Case:
 
         Classes are the teacher's largest output; the targets of a sigmoid are 1 where its output is positive, else 0.
         """
-        x = generator(seed, _ROWS_STREAM).standard_normal((self.rows, self.features), self.dtype)
-        teacher = generator(seed, _TEACHER_STREAM).standard_normal((self.features, self.outputs), self.dtype)
-        taught = x @ teacher / np.sqrt(self.features).astype(self.dtype)
+        x = generator(seed, _ROWS_STREAM).standard_normal((self.rows, self.features))
+        teacher = generator(seed, _TEACHER_STREAM).standard_normal((self.features, self.outputs))
+        taught = x @ (teacher / math.sqrt(self.features))
         if as_loss(self.loss).targets == "labels":
-            return Rows(x, taught.argmax(axis=1).astype(np.int32))
-        return Rows(x, (taught > 0).astype(self.dtype) if self.output_activation == "sigmoid" else taught)
+            return Rows(x.astype(self.dtype), taught.argmax(axis=1).astype(np.int32))
+        targets = taught > 0 if self.output_activation == "sigmoid" else taught
+        return Rows(x.astype(self.dtype), targets.astype(self.dtype))
 
     def work(self, epochs: int | None = None, seed: int = 0) -> Work:
         """The whole batches of some epochs, as many as one sample lasts unless told, each epoch in a new order."""

@@ -21,7 +21,7 @@ Update = Callable[[Layers, Layers], None]
 
 def cross_entropy_gradient(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The gradient of the softmax cross-entropy, mean over the rows."""
-    p = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    p: np.ndarray = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     p[np.arange(len(p)), labels] -= 1
     p /= len(p)

@@ -230,7 +230,7 @@ def plateau_factors(losses, factor, patience, tolerance, minimum):
     """The factor after each epoch, from the losses of the epochs."""
     factors, present, best, bad = [], 1.0, math.inf, 0
     for loss in losses:
-        if loss < best - tolerance:
+        if loss <= best - tolerance:
             bad = 0
         else:
             bad += 1
