@@ -37,9 +37,9 @@ def test_settings(read, text, value):
 @pytest.mark.parametrize(
     ("read", "text", "sentence"),
     [
-        (as_activation, "relus", "unknown activation 'relus' .did you mean 'relu'...; known: identity"),
+        (as_activation, "relus", "unknown activation 'relus' .did you mean 'relu'..; known: identity"),
         (as_activation, 3, "3 is no activation"),
-        (as_activation, "leaky_relu,slop=1", "no setting 'slop=1' .did you mean 'slope'...; its settings: slope"),
+        (as_activation, "leaky_relu,slop=1", "no setting 'slop=1' .did you mean 'slope'..; its settings: slope"),
         (as_activation, "leaky_relu,slope", "no setting 'slope'"),
         (as_activation, "relu,slope=1", "its settings: none"),
         (as_activation, "leaky_relu,slope=-1", "slope of leaky_relu must be 0 or more"),

@@ -58,6 +58,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     for blas in facts["blas"]:
         details = " ".join(part for part in (blas["version"], blas["architecture"]) if part)
         lines.append(f"BLAS       {blas['name']} {details}, {blas['threads']} threads")
+        if blas["architecture"] == "Haswell" and "avx512f" in machine["instruction_sets"]:
+            lines.append("           it doesn't use this processor's AVX-512; OPENBLAS_CORETYPE=SkylakeX may be faster")
     lines += ["", "backends"]
     for name, backend in facts["backends"].items():
         state = f"available: {backend['device']}" if backend["available"] else f"not available: {backend['reason']}"
