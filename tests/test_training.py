@@ -48,11 +48,11 @@ def test_slices_change_nothing(data, monkeypatch, options):
 def test_history_is_what_a_plain_loop_logs(data):
     """Full batches in the order of the data, so that the order is known."""
     x, y = data
-    model = fit(data, order=Sequential(), batch_size=20, l2=0.1, epochs=3)
+    model = fit(data, order=Sequential(), batch_size=20, l2=0.1, epochs=3, schedule="step,every=1,factor=0.5")
     plan = Plan(classifier(0.2), model.loss, Adam(0.02), l2=nnaccel.optimizers.L2(0.1), dtype="float64")
     run = get_backend("cpu").compile(plan).start(TrainingState.initial(plan, 0), Rows(x, y))
-    steps = np.tile(Adam(0.02).base_step, (3, 1))
     for epoch in range(3):
+        steps = np.tile(Adam(0.02 / 2**epoch).base_step, (3, 1))
         log = run.train(np.arange(ROWS, dtype=np.int32), batch_bounds(ROWS, 20), steps)
         assert model.report.history["train_loss"][epoch] == pytest.approx(log[:, 0].sum() / ROWS, rel=1e-14)
         assert model.report.history["penalty"][epoch] == pytest.approx(log[:, 2] @ log[:, 1] / ROWS, rel=1e-14)
@@ -155,6 +155,25 @@ def test_divergence_keeps_the_best_finished_epoch(epoch_by_epoch):
         train(network, [[1.0]], [1.0], **options)
     # The loss of epoch 1 is that of the initial weight; its update leads to 1 + 3 * 0.5.
     assert caught.value.model.parameters[0] == 2.5
+
+
+def test_the_best_epoch_within_a_slice_is_trained_once_more():
+    """A learning rate that rises for ever: the loss falls, then explodes; many epochs go into one slice."""
+    options = {"optimizer": SGD(2.0), "batch_size": None, "dtype": "float64", "loss": "mean_squared_error"}
+    data, network = ([[1.0], [2.0]], [1.0, 1.0]), Network(1, [Dense(1)])
+    with pytest.raises(TrainingDiverged) as caught:
+        train(network, *data, **options, schedule="constant,warmup=3000", epochs=3000)
+    losses = []
+    with pytest.raises(TrainingDiverged):
+        train(
+            network, *data, **options, schedule="constant,warmup=3000", epochs=3000,
+            callbacks=[lambda training: losses.append(training.progress.history["train_loss"][-1])],
+        )  # fmt: skip
+    best = int(np.argmin(losses)) + 1
+    assert 100 < best < len(losses)
+    assert f"epoch {best} is kept" in str(caught.value)
+    alone = train(network, *data, **options, schedule="constant,warmup=3000", epochs=best)
+    np.testing.assert_array_equal(caught.value.model.parameters, alone.parameters)
 
 
 def test_divergence_in_the_last_update_is_seen():
