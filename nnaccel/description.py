@@ -23,7 +23,9 @@ class Description:
         # A NumPy scalar would turn a float32 training into float64 without a word.
         for f in fields(self):
             if f.type in (int, float):
-                object.__setattr__(self, f.name, _number(f"{self.name}: {f.name}", f.type, getattr(self, f.name)))
+                object.__setattr__(self, f.name, plain_number(f"{self.name}: {f.name}", f.type, getattr(self, f.name)))
+            if f.type is bool and not isinstance(getattr(self, f.name), bool):
+                raise InputError(f"{self.name}: {f.name} must be true or false, not {getattr(self, f.name)!r}.")
         self.validate()
 
     def validate(self) -> None:
@@ -71,7 +73,13 @@ def read_description(kind: str, known: Mapping[str, type[D]], given: str | D) ->
     if name not in known:
         raise InputError(f"unknown {kind} {name!r}{_suggestion(name, list(known))}; known: {', '.join(known)}.")
     types = {f.name: f.type for f in fields(known[name])}
-    return known[name](**dict(_setting(f"{kind} {name!r}", types, setting) for setting in settings))
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, value = _setting(f"{kind} {name!r}", types, setting)
+        if key in values:
+            raise InputError(f"{kind} {name!r} has the setting {key!r} twice: leave one out.")
+        values[key] = value
+    return known[name](**values)
 
 
 def _setting(owner: str, types: Mapping[str, Any], text: str) -> tuple[str, Any]:
@@ -99,7 +107,7 @@ def _read_value(owner: str, wanted: Any, text: str) -> Any:
         ) from None
 
 
-def _number(owner: str, wanted: Any, value: Any) -> int | float:
+def plain_number(owner: str, wanted: Any, value: Any) -> int | float:
     """A setting as a plain Python number."""
     if isinstance(value, numbers.Integral if wanted is int else numbers.Real) and not isinstance(value, bool):
         number: int | float = wanted(value)

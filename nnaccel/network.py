@@ -15,6 +15,7 @@ import numpy as np
 
 from nnaccel.activations import ACTIVATIONS, Activation, as_activation
 from nnaccel.arrays import Array, Namespace
+from nnaccel.description import plain_number
 from nnaccel.errors import InputError, check
 from nnaccel.order import INITIAL_STREAM, generator
 
@@ -152,6 +153,7 @@ class Dense(Layer):
             isinstance(units, (int, np.integer)) and units >= 1,
             f"a layer must have a whole number of units, 1 or more, not {units!r}.",
         )
+        dropout = plain_number("dropout", float, dropout)
         check(0 <= dropout < 1, f"dropout must be at least 0 and below 1, not {dropout}.")
         chosen = as_activation(activation)
         initializer = initializer or _INITIALIZER_FOR[chosen.name]
@@ -159,7 +161,7 @@ class Dense(Layer):
         object.__setattr__(self, "units", int(units))
         object.__setattr__(self, "activation", chosen)
         object.__setattr__(self, "bias", bool(bias))
-        object.__setattr__(self, "dropout", float(dropout))
+        object.__setattr__(self, "dropout", dropout)
         object.__setattr__(self, "initializer", initializer)
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -229,9 +231,9 @@ class Network:
     layers: tuple[Layer, ...]
 
     def __init__(self, input_shape: int | Sequence[int], layers: Sequence[Layer]) -> None:
-        shape = (input_shape,) if isinstance(input_shape, (int, np.integer)) else tuple(input_shape)
+        shape = tuple(input_shape) if isinstance(input_shape, Sequence) else (input_shape,)
         check(
-            len(shape) > 0 and all(n >= 1 for n in shape),
+            len(shape) > 0 and all(isinstance(n, (int, np.integer)) and n >= 1 for n in shape),
             f"rows can't have the shape {shape}: give 1 or more features.",
         )
         check(len(layers) > 0, "a network needs at least one layer.")
@@ -311,7 +313,7 @@ class Network:
             names = [block.name for block in blocks]
             arrays = dict(given) if isinstance(given, Mapping) else dict(zip(names, given, strict=False))
             check(
-                list(arrays) == names and len(given) == len(names),
+                set(arrays) == set(names) and len(given) == len(names),
                 f"layer {i} has the parameters {names}, not {list(arrays) if isinstance(given, Mapping) else len(given)}.",
             )
             for block in blocks:

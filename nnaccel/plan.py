@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from nnaccel.description import plain_number
 from nnaccel.errors import check
 from nnaccel.losses import Loss
 from nnaccel.network import Network
@@ -42,7 +43,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.clip_norm is not None:
-            object.__setattr__(self, "clip_norm", float(self.clip_norm))
+            object.__setattr__(self, "clip_norm", plain_number("the norm to clip gradients at", float, self.clip_norm))
         check(self.dtype in DTYPES, f"unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}.")
         check(
             self.clip_norm is None or 0 < self.clip_norm < math.inf,

@@ -188,7 +188,7 @@ class PlateauState:
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
-    """Multiplied by `factor` whenever the loss hasn't fallen by more than `tolerance` for more than `patience` epochs.
+    """Multiplied by `factor` whenever the loss hasn't fallen by at least `tolerance` for more than `patience` epochs.
 
     The loss is that of the validation set if there is one, else the training's. The factor never falls below `minimum`.
     """

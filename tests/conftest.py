@@ -15,7 +15,7 @@ def _parameter(name):
     return pytest.param(name, marks=[pytest.mark.cuda] if name == "cuda" else [])
 
 
-@pytest.fixture(params=[_parameter(name) for name in (*backend_names(), *_FOR_TESTS)])
+@pytest.fixture(scope="session", params=[_parameter(name) for name in (*backend_names(), *_FOR_TESTS)])
 def backend(request):
     """Every backend that can run here, found by its file; and two more with arrays that tolerate no carelessness."""
     if request.param in _FOR_TESTS:
@@ -26,7 +26,7 @@ def backend(request):
     return get_backend(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def strict():
     """The backend on array-api-strict."""
     return _FOR_TESTS["strict"]

@@ -15,7 +15,7 @@ from nnaccel.optimizers import L2, as_optimizer
 from nnaccel.order import batch_bounds
 from nnaccel.plan import Plan
 from nnaccel.program import Rows, TrainingState
-from nnaccel.schedules import Timeline, as_schedule
+from nnaccel.schedules import Plateau, PlateauState, Timeline, as_schedule
 from tests.tolerance import assert_equals_oracle
 
 EPOCHS, ROWS, BATCH = 50, 83, 20  # the last batch of an epoch has 3 rows
@@ -27,6 +27,12 @@ SOLVERS = {
     "adam": ("adam", {}),
 }
 
+SCHEDULES = {
+    "constant": {"learning_rate": "constant"},
+    "inverse_scaling,power=0.3": {"learning_rate": "invscaling", "power_t": 0.3},
+    "plateau,patience=5,tolerance=0.006,minimum=0": {"learning_rate": "adaptive", "n_iter_no_change": 5, "tol": 0.006},
+}
+
 
 def iris():
     x, y = load_iris(return_X_y=True)
@@ -36,11 +42,13 @@ def iris():
 
 def task_of(name):
     """Data, their estimator and our loss, with the targets as ours takes them."""
-    if name in ("regression", "poisson"):
+    if name in ("regression", "multi-output", "poisson"):
         x, y = load_diabetes(return_X_y=True)
         x, y = scale(x[:ROWS]), y[:ROWS] / 50
-        loss = "squared_error" if name == "regression" else "poisson"
-        return x, y, MLPRegressor(loss=loss), "half_squared_error" if name == "regression" else "poisson", y[:, None]
+        if name == "poisson":
+            return x, y, MLPRegressor(loss="poisson"), "poisson", y[:, None]
+        targets = np.stack([y, x[:, 0] - y], axis=1) if name == "multi-output" else y[:, None]
+        return x, targets if name == "multi-output" else y, MLPRegressor(), "half_squared_error", targets
     x, y = iris()
     if name == "multiclass":
         return x, y, MLPClassifier(), "softmax_cross_entropy", y
@@ -79,8 +87,7 @@ def assert_trains_like_theirs(
     weights = np.random.default_rng(1).uniform(0.2, 2, ROWS) if weighted else None
     estimator.set_params(
         hidden_layer_sizes=(7, 5), activation=activation, solver=optimizer.split(",")[0], alpha=alpha, batch_size=BATCH,
-        learning_rate_init=0.02, learning_rate="invscaling" if schedule == "inverse_scaling" else "constant", power_t=0.3,
-        max_iter=EPOCHS, tol=0, n_iter_no_change=EPOCHS, random_state=3, **settings,
+        learning_rate_init=0.02, max_iter=EPOCHS, random_state=3, **{"tol": 0, "n_iter_no_change": EPOCHS, **settings, **SCHEDULES[schedule]},
     )  # fmt: skip
     recorder = Recorder(monkeypatch)
     with pytest.warns(ConvergenceWarning):
@@ -95,17 +102,22 @@ def assert_trains_like_theirs(
 
     bounds = batch_bounds(ROWS, BATCH)
     timeline = Timeline(EPOCHS, len(bounds) - 1, ROWS)
-    text = "inverse_scaling,power=0.3" if schedule == "inverse_scaling" else schedule
-    factors = as_schedule(text).factors(np.arange(float(timeline.steps)), timeline, np)
+    rates, plateau = as_schedule(schedule), PlateauState()
+    factors = rates.factors(np.arange(float(timeline.steps)), timeline, np)
+    # They add up the squares of a row's outputs in the gradient, but report their mean.
+    reported = targets.shape[1] if loss == "half_squared_error" else 1
     curve = []
     for epoch, order in enumerate(recorder.orders):
         steps = np.tile(rule.base_step, (timeline.steps_per_epoch, 1))
-        steps[:, 0] *= factors[epoch * timeline.steps_per_epoch :][: timeline.steps_per_epoch]
+        steps[:, 0] *= factors[epoch * timeline.steps_per_epoch :][: timeline.steps_per_epoch] * plateau.factor
         losses, weight, penalties = run.train(order.astype(np.int32), bounds, steps).T
         # They count a batch by its rows, whatever these weigh.
-        curve.append(np.sum((losses / weight + penalties) * np.diff(bounds)) / ROWS)
+        curve.append(np.sum((losses / weight / reported + penalties) * np.diff(bounds)) / ROWS)
+        if isinstance(rates, Plateau):
+            plateau = rates.after_epoch(plateau, curve[-1])
 
     assert len(curve) == EPOCHS
+    assert (plateau.factor < 1) == isinstance(rates, Plateau), "the plateau was never reached"
     assert_equals_oracle(curve, estimator.loss_curve_)
     got = network.unpack(run.state().parameters, np)
     for layer, w, b in zip(got, estimator.coefs_, estimator.intercepts_, strict=True):
@@ -113,7 +125,7 @@ def assert_trains_like_theirs(
         assert_equals_oracle(layer["bias"], b)
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression", "poisson"])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression", "multi-output", "poisson"])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_task_and_solver(monkeypatch, task, solver):
     assert_trains_like_theirs(monkeypatch, task, solver=solver, alpha=0.01)
@@ -132,5 +144,7 @@ def test_sample_weights_and_penalty(monkeypatch, task, solver):
     assert_trains_like_theirs(monkeypatch, task, solver=solver, alpha=1.0, weighted=True)
 
 
-def test_inverse_scaling(monkeypatch):
-    assert_trains_like_theirs(monkeypatch, "multiclass", solver="momentum", schedule="inverse_scaling")
+@pytest.mark.parametrize("schedule", [schedule for schedule in SCHEDULES if schedule != "constant"])
+@pytest.mark.parametrize("solver", ["sgd", "momentum", "nesterov"])
+def test_every_schedule_of_theirs(monkeypatch, solver, schedule):
+    assert_trains_like_theirs(monkeypatch, "multiclass", solver=solver, schedule=schedule)

@@ -110,9 +110,9 @@ def test_the_step_decides_not_the_settings(declared, changed, field):
     assert one_update(declared, step).tolist() != one_update(declared, declared.base_step).tolist()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_rule_writes_into_nothing(name):
-    optimizer = OPTIMIZERS[name]()
+@pytest.mark.parametrize("text", OPTIMIZER_TEXTS)
+def test_a_rule_writes_into_nothing(text):
+    optimizer = as_optimizer(text)
     arrays = [np.ones(4) for _ in range(3 + len(optimizer.slots))]
     for array in arrays:
         array.flags.writeable = False
@@ -120,10 +120,10 @@ def test_a_rule_writes_into_nothing(name):
     optimizer.update(parameters, tuple(slots), gradient, mask, 1, optimizer.base_step, np)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_rule_leaves_padding_at_zero(name):
+@pytest.mark.parametrize("text", OPTIMIZER_TEXTS)
+def test_a_rule_leaves_padding_at_zero(text):
     # Padding is where parameter, gradient, slots and mask are all zero.
-    optimizer, zeros = OPTIMIZERS[name](), np.zeros(3)
+    optimizer, zeros = as_optimizer(text), np.zeros(3)
     parameters, slots = optimizer.update(
         zeros, tuple(zeros for _ in optimizer.slots), zeros, zeros, 1, optimizer.base_step, np
     )

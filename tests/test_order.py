@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nnaccel.errors import InputError
 from nnaccel.order import Sequential, Shuffled, batch_bounds, split
+from tests.tolerance import assert_distributed
 
 ROWS = np.arange(5, 105, dtype=np.int32)
 
@@ -53,3 +55,39 @@ def test_a_split_by_labels_takes_from_each_class_in_proportion(counts, fraction)
     for label, count in enumerate(counts):
         # Held-out rows lie at even distances among the rows sorted by class: each class is off by less than one row.
         assert abs((labels[held_out] == label).sum() - share * count) < 1
+
+
+def test_an_epoch_does_not_depend_on_what_was_asked_before():
+    # Resuming needs no replay: asked out of turn and twice, a generator that remembers would give itself away.
+    order = Shuffled(3)
+    for epoch in (5, 0, 5):
+        np.testing.assert_array_equal(order.epoch(epoch, ROWS), Shuffled(3).epoch(epoch, ROWS))
+
+
+def test_a_row_lands_anywhere():
+    rows = np.arange(1000, dtype=np.int32)
+    places = [int(np.flatnonzero(Shuffled(0).epoch(epoch, rows) == 0)[0]) for epoch in range(300)]
+    assert_distributed((np.array(places) + 0.5) / len(rows), scipy.stats.uniform)
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(100) % 3], ids=["plain", "by labels"])
+def test_a_split_depends_on_the_seed_and_keeps_the_order_of_the_data(labels):
+    splits = [split(100, 0.3, seed, labels) for seed in (0, 0, 1)]
+    assert splits[0][1].tolist() == splits[1][1].tolist() != splits[2][1].tolist()
+    for part in splits[0]:
+        assert part.dtype == np.int32
+        assert (np.diff(part) > 0).all()
+
+
+def test_a_split_by_labels_is_random_within_a_class():
+    ever = set().union(*(split(100, 0.1, seed, np.arange(100) % 2)[1].tolist() for seed in range(200)))
+    assert ever == set(range(100))
+
+
+@pytest.mark.parametrize(("rows", "fraction", "sentence"), [
+    (10, 0.0, "above 0 and below 1, not 0.0"), (10, 1.0, "not 1.0"), (10, -0.1, "not -0.1"), (10, np.nan, "not nan"),
+    (3, 0.1, "of 3 rows leaves nothing to validate on"), (3, 0.9, "of 3 rows leaves nothing to train on"),
+])  # fmt: skip
+def test_a_split_that_leaves_nothing_is_refused(rows, fraction, sentence):
+    with pytest.raises(InputError, match=sentence):
+        split(rows, fraction, 0)

@@ -74,5 +74,6 @@ def run(arguments: list[str]) -> int:
 
 
 def _complain(sentence: str, code: int) -> int:
-    typer.echo(f"nnaccel: {sentence}", err=True)
+    # Called without arguments, a command answers with its help instead of a sentence.
+    typer.echo(sentence if sentence.startswith("Usage:") else f"nnaccel: {sentence}", err=True)
     return code
