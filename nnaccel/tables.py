@@ -71,6 +71,7 @@ def read_table(source: str, task: str = "auto") -> Table:
             f"there is no data set {source!r}; give one of {', '.join(BUNDLED)}, or a FILE.npz with arrays X and y."
         )
     x = as_features(x)
+    check(y.size > 0, f"{source}: y has the shape {y.shape}: it holds nothing to learn.")
     check(y.ndim in (1, 2), f"{source}: y must have one dimension, or two for several outputs, not {y.ndim}.")
     check(len(x) == len(y), f"{source}: X has {len(x)} rows and y {len(y)}: they must have equally many.")
     chosen = _task_of(y) if task == "auto" else _checked_task(task, y)
@@ -198,15 +199,15 @@ class Encoding:
     target_scale: np.ndarray | None = None
 
     @staticmethod
-    def learn(x: np.ndarray, y: np.ndarray, task: Task) -> "Encoding":
-        """The encoding that standardises features and numeric targets, and numbers the classes.
+    def learn(x: np.ndarray, y: np.ndarray, task: Task, scale_targets: bool = True) -> "Encoding":
+        """The encoding that standardises features and, if wanted, numeric targets, and numbers the classes.
 
-        A column that is the same in every row is only centred.
+        A column that is the same in every row is only centred. Counts stay as they are for a loss such as Poisson's.
         """
         mean, scale = _mean_and_scale(x)
         if task == "classification":
             return Encoding(task, mean, scale, classes=np.unique(y))
-        if task == "multilabel":
+        if task == "multilabel" or not scale_targets:
             return Encoding(task, mean, scale)
         target_mean, target_scale = _mean_and_scale(y.reshape(len(y), -1))
         return Encoding(task, mean, scale, None, target_mean, target_scale)
@@ -251,8 +252,12 @@ class Encoding:
 
 
 def _mean_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mean = x.mean(axis=0, dtype=np.float64)
-    scale = x.std(axis=0, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    if not np.isfinite(scale).all():
+        raise InputError(
+            f"the numbers of column {int(np.argmin(np.isfinite(scale)))} are too large to be standardised: scale them first."
+        )
     # The standard deviation of equal numbers needn't come out as zero, so it is compared with their size.
     constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
     return mean, np.where(constant, 1.0, scale)

@@ -168,3 +168,14 @@ def test_a_backend_that_cannot_run_here(command, monkeypatch):
     monkeypatch.setattr(backend_class("cuda"), "unavailable_reason", classmethod(lambda cls: "no driver; install one."))
     code, _, err = command("train", "iris", "--backend", "cuda", "--quiet")
     assert (code, err) == (3, "nnaccel: backend cuda can't run here: no driver; install one.\n")
+
+
+def test_counts_are_not_standardised(command, tmp_path):
+    random = np.random.default_rng(0)
+    x = random.standard_normal((300, 2))
+    np.savez(tmp_path / "counts.npz", X=x, y=random.poisson(np.exp(x[:, 0])).astype(float))
+    code, out, _ = command(
+        "train", str(tmp_path / "counts.npz"), "--loss", "poisson", "--epochs", "40", "--json", "--quiet"
+    )
+    assert code == 0
+    assert json.loads(out)["metrics"]["r2"] > 0.4

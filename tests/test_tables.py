@@ -86,6 +86,7 @@ def test_npz(tmp_path):
         ({"X": np.ones((2, 2)), "y": np.array([1.0, np.inf])}, "target has the value inf in row 1"),
         ({"X": np.array([[np.nan]]), "y": np.array([1.0])}, "X has the value nan in row 0, column 0"),
         ({"X": np.ones((2, 2)), "y": np.array(["a", None])}, "can't be read"),
+        ({"X": np.ones((2, 2)), "y": np.ones((2, 0))}, "holds nothing to learn"),
     ],
 )
 def test_bad_npz(tmp_path, arrays, sentence):
@@ -119,3 +120,8 @@ def test_encoding_numbers_classes():
     np.testing.assert_array_equal(encoding.targets(np.array(["ant", "cat"])), [0, 1])
     with pytest.raises(InputError, match="class bee has no training row"):
         encoding.targets(np.array(["bee"]))
+
+
+def test_numbers_too_large_to_standardise():
+    with pytest.raises(InputError, match="column 1 are too large to be standardised"):
+        Encoding.learn(np.array([[1.0, 1e300], [2.0, -1e300]]), np.array([0, 1]), "classification")

@@ -1,6 +1,7 @@
 """`nnaccel train`: from a data set to a trained network and its score on rows that it hasn't seen."""
 
 import json
+import math
 import sys
 import time
 from dataclasses import replace
@@ -13,7 +14,7 @@ from nnaccel.cli.options import batch_size as read_batch_size
 from nnaccel.cli.options import seconds as read_seconds
 from nnaccel.cli.options import widths
 from nnaccel.cli.screen import ProgressLine, duration, plot
-from nnaccel.losses import LOSSES
+from nnaccel.losses import LOSSES, as_loss
 from nnaccel.optimizers import OPTIMIZERS, AdamW, Optimizer, as_optimizer
 from nnaccel.schedules import SCHEDULES
 
@@ -76,14 +77,15 @@ def train(
         if not quiet:
             print(line, file=stream, flush=True)
 
-    hidden_widths, limit = widths(hidden), read_seconds(time_limit) if time_limit else float("inf")
+    hidden_widths, limit = widths(hidden), read_seconds(time_limit) if time_limit else math.inf
     rule, l2 = _optimizer(optimizer, learning_rate, weight_decay)
 
     began = time.perf_counter()
     table = read_table(source, task)
     rows = range(len(table.x))
     kept, held_out = split(len(rows), validation, seed, _labels(table)) if validation else (slice(None), slice(0))
-    encoding = Encoding.learn(table.x[kept], table.y[kept], table.task)
+    bounded = loss is not None and as_loss(loss).domain[0] > -math.inf
+    encoding = Encoding.learn(table.x[kept], table.y[kept], table.task, scale_targets=not bounded)
     x, y = encoding.features(table.x[kept], dtype), encoding.targets(table.y[kept])
     x_held_out, y_held_out = encoding.features(table.x[held_out], dtype), encoding.targets(table.y[held_out])
     seconds_read = time.perf_counter() - began
