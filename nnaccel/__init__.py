@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from nnaccel.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
     from nnaccel.losses import SumOfSquares as SumOfSquares
     from nnaccel.metrics import Metric as Metric
-    from nnaccel.model import History as History
     from nnaccel.model import Model as Model
-    from nnaccel.model import TrainingReport as TrainingReport
     from nnaccel.network import Dense as Dense
     from nnaccel.network import Network as Network
     from nnaccel.optimizers import L2 as L2
@@ -44,13 +42,15 @@ if TYPE_CHECKING:
     from nnaccel.optimizers import AdamW as AdamW
     from nnaccel.order import Sequential as Sequential
     from nnaccel.order import Shuffled as Shuffled
+    from nnaccel.recipe import EarlyStopping as EarlyStopping
+    from nnaccel.report import History as History
+    from nnaccel.report import TrainingReport as TrainingReport
     from nnaccel.schedules import Constant as Constant
     from nnaccel.schedules import Cosine as Cosine
     from nnaccel.schedules import InverseScaling as InverseScaling
     from nnaccel.schedules import OneCycle as OneCycle
     from nnaccel.schedules import Plateau as Plateau
     from nnaccel.schedules import StepDecay as StepDecay
-    from nnaccel.training import EarlyStopping as EarlyStopping
     from nnaccel.training import TrainingDiverged as TrainingDiverged
     from nnaccel.training import train as train
 
@@ -70,12 +70,14 @@ _ROOMS = {
         "SumOfSquares",
     ],
     "metrics": ["Metric"],
-    "model": ["History", "Model", "TrainingReport"],
+    "model": ["Model"],
     "network": ["Dense", "Network"],
     "optimizers": ["L2", "SGD", "Adam", "AdamW"],
     "order": ["Sequential", "Shuffled"],
+    "recipe": ["EarlyStopping"],
+    "report": ["History", "TrainingReport"],
     "schedules": ["Constant", "Cosine", "InverseScaling", "OneCycle", "Plateau", "StepDecay"],
-    "training": ["EarlyStopping", "TrainingDiverged", "train"],
+    "training": ["TrainingDiverged", "train"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

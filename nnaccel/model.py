@@ -1,4 +1,4 @@
-"""A model: a network with its parameters, which predicts, and the record of how it was trained."""
+"""A model: a network with its parameters, which predicts."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,88 +13,8 @@ from nnaccel.network import Network
 from nnaccel.optimizers import SGD
 from nnaccel.plan import Plan
 from nnaccel.program import Rows, TrainingState
+from nnaccel.report import TrainingReport
 from nnaccel.tables import Encoding, as_features
-
-
-class History:
-    """What each epoch brought, by column.
-
-    Columns are `epoch` (from 1), `train_loss` (the data loss, mean over rows, each batch before its update), `penalty`,
-    `learning_rate` (at the epoch's last step) and, with a validation set, `validation_loss` and each metric as
-    `validation_NAME`.
-
-    Examples
-    --------
-    >>> history = History()
-    >>> history.extend({"epoch": [1, 2], "train_loss": [0.7, 0.5]})
-    >>> history["train_loss"], len(history)
-    ([0.7, 0.5], 2)
-    """
-
-    def __init__(self) -> None:
-        self._columns: dict[str, list[float]] = {}
-
-    def extend(self, columns: dict[str, list[float]]) -> None:
-        """Add epochs: the same columns each time, all of one length."""
-        for name, values in columns.items():
-            self._columns.setdefault(name, []).extend(values)
-
-    def __getitem__(self, column: str) -> list[float]:
-        """The column of this name, a number an epoch."""
-        return self._columns[column]
-
-    def __contains__(self, column: str) -> bool:
-        """Whether there is a column of this name."""
-        return column in self._columns
-
-    def __len__(self) -> int:
-        """The number of epochs."""
-        return len(next(iter(self._columns.values()), []))
-
-    def as_dict(self) -> dict[str, list[float]]:
-        """All columns, for JSON or a data frame."""
-        return {name: list(values) for name, values in self._columns.items()}
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """How a model was trained.
-
-    Attributes
-    ----------
-    backend, kernel : str
-        What ran, and why it was chosen in `reason`.
-    seconds : float
-        Of training, validation included.
-    seconds_compile : float
-        Of loading the backend and compiling the program.
-    epochs : int
-        Finished ones.
-    best_epoch : int
-        The one whose parameters the model has.
-    rows : int
-        Training rows.
-    train_loss : float
-        Of the best epoch: the data loss, mean over rows, each batch before its update.
-    metrics : dict of str to float
-        On the validation set, if there was one, with the model's parameters.
-    history : History
-    stopped_by : str
-        "epochs", "early stopping", "time limit" or "callback".
-    """
-
-    backend: str
-    kernel: str
-    reason: str
-    seconds: float
-    seconds_compile: float
-    epochs: int
-    best_epoch: int
-    rows: int
-    train_loss: float
-    metrics: dict[str, float]
-    history: History
-    stopped_by: str
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,45 +15,23 @@ from nnaccel.errors import InputError, check
 from nnaccel.losses import Loss, as_loss
 from nnaccel.machine import available_memory
 from nnaccel.metrics import Metric, as_metric, default_metrics, evaluate, is_classification
-from nnaccel.model import History, Model, TrainingReport
+from nnaccel.model import Model
 from nnaccel.network import Network
 from nnaccel.optimizers import L2, Optimizer, Step, as_optimizer
 from nnaccel.order import Order, Shuffled, batch_bounds, split
 from nnaccel.plan import Plan
 from nnaccel.program import Program, Rows, TrainingState
-from nnaccel.schedules import Plateau, PlateauState, Schedule, Timeline, as_schedule
+from nnaccel.progress import Best, Progress
+from nnaccel.progress import Status as Status
+from nnaccel.recipe import EarlyStopping, Recipe, is_whole
+from nnaccel.report import TrainingReport
+from nnaccel.schedules import Plateau, Schedule, Timeline, as_schedule
 from nnaccel.tables import as_features, as_targets, as_weights, default_loss
 
 SLICE_SECONDS = 0.1
 """About how long one call of `Run.train` takes: so often can a training report, stop, or be interrupted."""
 
 MOST_ROWS_PER_SLICE = 1 << 20
-
-
-@dataclass(frozen=True)
-class EarlyStopping:
-    """Stop when a metric has not improved for some epochs, and go back to the best epoch.
-
-    Attributes
-    ----------
-    patience : int
-        So many epochs without improvement are let pass.
-    metric : str
-        "loss" or the name of one of the training's metrics: on the validation set if there is one. Without one, only
-        "loss", that of the training.
-    tolerance : float
-        What counts as an improvement.
-    """
-
-    patience: int = 10
-    metric: str = "loss"
-    tolerance: float = 0.0
-
-    def __post_init__(self) -> None:
-        check(self.patience >= 1, f"the patience of early stopping must be 1 epoch or more, not {self.patience}.")
-        check(
-            0 <= self.tolerance < math.inf, f"the tolerance of early stopping must be 0 or more, not {self.tolerance}."
-        )
 
 
 class TrainingDiverged(InputError):
@@ -68,124 +46,6 @@ class TrainingDiverged(InputError):
     def __init__(self, sentence: str, model: Model | None) -> None:
         super().__init__(sentence)
         self.model = model
-
-
-class Status(NamedTuple):
-    """How far a training is.
-
-    Attributes
-    ----------
-    epoch : int
-        Finished epochs.
-    epochs : int
-        Those asked for.
-    train_loss : float
-        Of the epoch under way, or the last.
-    validation : dict of str to float
-        The last validation's loss and metrics.
-    rows_per_second : float
-    seconds : float
-    seconds_left : float
-        Until all epochs are done; early stopping or the time limit may end it sooner.
-    """
-
-    epoch: int
-    epochs: int
-    train_loss: float
-    validation: dict[str, float]
-    rows_per_second: float
-    seconds: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a training goes on from step to step, beside what a step computes, which is the plan.
-
-    Attributes
-    ----------
-    epochs : int
-    batch_size : int
-    schedule : Schedule
-    order : Order
-    metrics : tuple of Metric
-    early_stopping : EarlyStopping, optional
-    callbacks : tuple of callable
-        Each is called with the `Training` after each epoch; one that returns True ends it.
-    time_limit : float
-        Seconds of training.
-    report : callable, optional
-        Called with a `Status` at most about ten times a second.
-    """
-
-    epochs: int = 100
-    batch_size: int = 64
-    schedule: Schedule = field(default_factory=lambda: as_schedule("constant"))
-    order: Order = Shuffled(0)
-    metrics: tuple[Metric, ...] = ()
-    early_stopping: EarlyStopping | None = None
-    callbacks: "tuple[Callable[[Training], bool | None], ...]" = ()
-    time_limit: float = math.inf
-    report: Callable[[Status], None] | None = None
-
-    def __post_init__(self) -> None:
-        check(_is_whole(self.epochs, 1), f"the epochs must be a whole number, 1 or more, not {self.epochs!r}.")
-        check(
-            _is_whole(self.batch_size, 1), f"the batch size must be a whole number, 1 or more, not {self.batch_size!r}."
-        )
-        check(self.time_limit > 0, f"the time limit must be above 0 seconds, not {self.time_limit}.")
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best epoch so far, and whence its parameters can be had.
-
-    Attributes
-    ----------
-    value : float
-        What is minimised: a loss, or the negative of a metric that should be large.
-    epoch : int
-        The number of finished epochs when it was reached.
-    anchor : TrainingState
-        A state at or before the end of that epoch.
-    anchor_epoch : int
-        The number of finished epochs in the anchor.
-    """
-
-    value: float
-    epoch: int
-    anchor: TrainingState
-    anchor_epoch: int
-
-
-@dataclass
-class Progress:
-    """Where a training stands. With the `TrainingState` of its run, it is all that a checkpoint needs.
-
-    Attributes
-    ----------
-    epoch : int
-        Finished epochs.
-    step : int
-        Finished steps of the epoch under way.
-    log : list of array (s, 3)
-        What `Run.train` returned for these.
-    seconds : float
-    history : History
-    best : Best or None
-    bad_epochs : int
-        Epochs since early stopping last saw an improvement.
-    plateau : PlateauState
-    """
-
-    epoch: int = 0
-    step: int = 0
-    log: list[np.ndarray] = field(default_factory=list)
-    seconds: float = 0.0
-    history: History = field(default_factory=History)
-    best: Best | None = None
-    bad_epochs: int = 0
-    plateau: PlateauState = PlateauState()
 
 
 class Validation(NamedTuple):
@@ -584,7 +444,7 @@ def train(
     )
     _check_stopping_metric(recipe, held_out is not None)
     _check_memory(plan, recipe.batch_size)
-    check(threads is None or _is_whole(threads, 1), f"the threads must be a whole number, 1 or more, not {threads!r}.")
+    check(threads is None or is_whole(threads, 1), f"the threads must be a whole number, 1 or more, not {threads!r}.")
 
     began = time.perf_counter()
     chosen, reason = choose_backend(backend)
@@ -618,10 +478,6 @@ def _finished(training: Training, backend: Backend, reason: str, seconds_compile
         stopped_by=stopped_by,
     )
     return replace(training.model(), report=report)
-
-
-def _is_whole(number: Any, least: int) -> bool:
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and bool(number >= least)
 
 
 def _check_rows(network: Network, x: np.ndarray) -> None:

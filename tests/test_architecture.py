@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 RANKS = (
     ("kernels",),
-    ("errors", "arrays", "version"),
+    ("errors", "arrays", "version", "report"),
     ("description", "machine", "threads"),
     ("activations", "dropout", "order"),
     ("losses", "optimizers", "schedules"),
@@ -28,10 +28,11 @@ RANKS = (
     ("plan",),
     ("reference",),
     ("program",),
-    ("backends", "cost"),
+    ("backends", "cost", "progress"),
     ("backends.*",),
     ("tables",),
     ("model",),
+    ("recipe",),
     ("training",),
     ("estimators", "estimate"),
     ("bench",),

@@ -8,7 +8,7 @@ import typer
 from nnaccel.cli.screen import duration, plot
 
 if TYPE_CHECKING:
-    from nnaccel.model import TrainingReport
+    from nnaccel.report import TrainingReport
 
 demo = typer.Typer(
     help="Train one of the two historic networks that nnaccel comes from.",
