@@ -6,7 +6,7 @@ descriptions; the command line and the Python interface read the same ones.
 
 import difflib
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -71,7 +71,7 @@ def read_description(kind: str, known: Mapping[str, type[D]], given: str | D) ->
     name, *settings = [part.strip() for part in given.split(",")]
     name = name.replace("-", "_").lower()
     if name not in known:
-        raise InputError(f"unknown {kind} {name!r}{_suggestion(name, list(known))}; known: {', '.join(known)}.")
+        raise InputError(f"unknown {kind} {name!r}{suggestion(name, known)}; known: {', '.join(known)}.")
     types = {f.name: f.type for f in fields(known[name])}
     values: dict[str, Any] = {}
     for setting in settings:
@@ -88,7 +88,7 @@ def _setting(owner: str, types: Mapping[str, Any], text: str) -> tuple[str, Any]
     key = key.replace("-", "_")
     if key not in types or not equals:
         known = ", ".join(f"{name}=..." for name in types) or "none"
-        raise InputError(f"{owner} has no setting {text!r}{_suggestion(key, list(types))}; its settings: {known}.")
+        raise InputError(f"{owner} has no setting {text!r}{suggestion(key, types)}; its settings: {known}.")
     return key, _read_value(f"{owner}: {key}", types[key], value)
 
 
@@ -115,6 +115,7 @@ def plain_number(owner: str, wanted: Any, value: Any) -> int | float:
     raise InputError(f"{owner} must be {'a whole number' if wanted is int else 'a number'}, not {value!r}.")
 
 
-def _suggestion(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What to add to a sentence about an unknown word: the known one that is nearest, if one is near."""
+    close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -14,7 +14,7 @@ from nnaccel.cost import memory_bytes, readable_bytes
 from nnaccel.errors import InputError, check
 from nnaccel.losses import Loss, as_loss
 from nnaccel.machine import available_memory
-from nnaccel.metrics import Metric, as_metric, default_metrics, evaluate, is_classification
+from nnaccel.metrics import Metric, as_metric, check_metrics, default_metrics, evaluate, is_classification
 from nnaccel.model import Model
 from nnaccel.network import Network
 from nnaccel.optimizers import L2, Optimizer, Step, as_optimizer
@@ -366,7 +366,8 @@ def train(
     validation : float or (X, y) or (X, y, weights), optional
         A part of the rows to hold out, in proportion for each class, or another set.
     metrics : sequence of str or Metric, optional
-        What to compute on the validation set beside the loss; by default accuracy, or R2 and errors.
+        What to compute on the validation set beside the loss, such as "f1" or a metric of your own; see
+        `nnaccel.metrics`. By default accuracy, or R2 and errors.
     early_stopping : int or EarlyStopping, optional
         An int is a patience in epochs. The model then has the parameters of the best epoch.
     callbacks : sequence of callable
@@ -420,6 +421,8 @@ def train(
     plan = Plan(network, chosen_loss, as_optimizer(optimizer), penalty, clip_norm, dtype)
     targets = as_targets(y, chosen_loss, len(x), outputs)
     weights = as_weights(sample_weight, len(x))
+    chosen_metrics = default_metrics(chosen_loss) if metrics is None else tuple(map(as_metric, metrics))
+    check_metrics(chosen_loss, chosen_metrics)
     training_rows = np.arange(len(x), dtype=np.int32)
     held_out: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
     if isinstance(validation, (int, float)):
@@ -436,7 +439,7 @@ def train(
         batch_size=min(batch_size or len(training_rows), len(training_rows)) if batch_size != 0 else 0,
         schedule=as_schedule(schedule),
         order=order or Shuffled(seed),
-        metrics=default_metrics(chosen_loss) if metrics is None else tuple(map(as_metric, metrics)),
+        metrics=chosen_metrics,
         early_stopping=EarlyStopping(early_stopping) if isinstance(early_stopping, int) else early_stopping,
         callbacks=tuple(callbacks),
         time_limit=time_limit,
