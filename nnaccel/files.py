@@ -1,0 +1,122 @@
+"""Files: opened through whatever compresses them, and written whole or not at all."""
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import os
+import secrets
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from nnaccel.errors import InputError, check
+
+_COMPRESSIONS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_ZIP, _ZSTANDARD = b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
+
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
+"""What reading a file raises if it is damaged or can't be read."""
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file: unpacked if it is compressed by gzip, bzip2 or xz, or a ZIP archive of one file.
+
+    The first bytes decide, whatever the name says.
+
+    Raises
+    ------
+    InputError
+        If the file isn't there, can't be read, or turns out to be damaged while the block reads it.
+    """
+    with reading(path), path.open("rb") as file:
+        head = file.read(6)
+        file.seek(0)
+        check(
+            not head.startswith(_ZSTANDARD), f"{path} is compressed with zstandard, which isn't read: unpack it first."
+        )
+        if head.startswith(_ZIP):
+            with zipfile.ZipFile(file) as archive, archive.open(_only_member(path, archive)) as member:
+                yield member
+            return
+        for mark, unpack in _COMPRESSIONS.items():
+            if head.startswith(mark):
+                with unpack(file) as unpacked:
+                    yield cast(IO[bytes], unpacked)
+                return
+        yield file
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong in reading a file into one sentence.
+
+    Raises
+    ------
+    InputError
+        Instead of any of `UNREADABLE`.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, not a file.") from None
+    except UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or first_sentence(error) or "its end is missing"
+        raise InputError(f"{path} can't be read: {reason}.") from error
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A new file's path, which takes the place of `path` when the block ends well and is removed when it doesn't.
+
+    Raises
+    ------
+    InputError
+        If the file can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "answer.txt"
+    >>> with written_whole(target) as path:
+    ...     _ = path.write_text("42")
+    >>> target.read_text()
+    '42'
+    """
+    check_writable(path)
+    final = path.resolve()
+    part = final.with_name(f".{final.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(final)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror or error}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise `InputError` if a file can't be put there: asked before a long work, so that its result isn't lost."""
+    folder = path.resolve().parent
+    check(folder.is_dir(), f"{path} can't be written: there is no folder {folder}.")
+    check(not path.exists() or path.is_file(), f"{path} can't be written: it is no regular file.")
+    check(os.access(folder, os.W_OK), f"{path} can't be written: the folder {folder} is write-protected.")
+
+
+def first_sentence(error: Exception) -> str:
+    """The beginning of an exception's text, without its full stop."""
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+
+
+def _only_member(path: Path, archive: zipfile.ZipFile) -> str:
+    members = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    check("xl/workbook.xml" not in members, f"{path} is an Excel workbook, which isn't read: save the sheet as CSV.")
+    check(len(members) == 1, f"{path} holds {len(members)} files: unpack it, and name the one to read.")
+    return members[0]

@@ -1,0 +1,66 @@
+"""Data frames, and mappings of names to columns, in memory."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from nnaccel.errors import check
+from nnaccel.sources import ALL_ROWS, Source, clip_rows, part_rows
+from nnaccel.sources.arrays import as_column
+from nnaccel.table import Column, Table, row_place
+
+
+class FrameSource(Source):
+    """A data frame, or a mapping of names to columns.
+
+    Parameters
+    ----------
+    frame : data frame or mapping
+        `frame[name]` is a column: it has `to_numpy`, or `np.asarray` takes it.
+    name : str
+
+    Examples
+    --------
+    >>> source = FrameSource({"age": [31, 45], "town": ["Bonn", "Kiel"]})
+    >>> source.columns
+    ('age', 'town')
+    """
+
+    named = True
+
+    def __init__(self, frame: Any, name: str = "the data") -> None:
+        self.name, self._frame = name, frame
+        self._keys = list(frame.keys() if isinstance(frame, Mapping) else frame.columns)
+        self.columns = tuple(map(str, self._keys))
+        check(len(self.columns) > 0, f"{name} has no columns.")
+
+    def parts(self, places: Mapping[str, int], text: Collection[str] = (), rows: range = ALL_ROWS) -> Iterator[Table]:
+        columns = {name: self._column(position) for name, position in places.items()}
+        count = len(next(iter(columns.values()))) if columns else 0
+        for name, column in columns.items():
+            check(len(column) == count, f"column {name!r} of {self.name} has {len(column)} rows, others {count}.")
+        chosen, size = clip_rows(rows, count), part_rows(len(columns))
+        for start in range(chosen.start, chosen.stop, size):
+            part = slice(start, min(start + size, chosen.stop))
+            yield frame_table(self.name, {name: column[part] for name, column in columns.items()}, start)
+
+    def _column(self, position: int) -> np.ndarray:
+        column = self._frame[self._keys[position]]
+        array = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
+        check(
+            array.ndim == 1 and array.dtype.kind in "biufOSUTM",
+            f"column {self.columns[position]!r} of {self.name} holds {array.dtype} values of the shape {array.shape[1:]}: "
+            "encode or drop it first.",
+        )
+        return array
+
+
+def frame_table(name: str, columns: Mapping[str, np.ndarray], first_row: int) -> Table:
+    """A table of columns of any kind."""
+    read = {key: as_column(column) for key, column in columns.items()}
+    numbers = {key: column for key, column in read.items() if isinstance(column, np.ndarray)}
+    others: dict[str, Column] = {key: column for key, column in read.items() if key not in numbers}
+    rows = len(next(iter(columns.values())))
+    matrix = np.stack(list(numbers.values()), axis=1).astype(np.float64) if numbers else np.empty((rows, 0))
+    return Table(name, tuple(numbers), matrix, others, row_place(first_row))

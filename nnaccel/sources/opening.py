@@ -1,0 +1,92 @@
+"""What kind of source a name stands for: files say so by their first bytes, whatever their name."""
+
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+
+from nnaccel.errors import InputError, check
+from nnaccel.files import opened, reading
+from nnaccel.sources import AS_IT_SAYS, FileOptions, Source
+from nnaccel.sources.arrays import read_idx, read_npy, read_npz
+from nnaccel.sources.bundled import BUNDLED, bundled
+from nnaccel.sources.delimited import DelimitedSource
+from nnaccel.sources.parquet import ParquetSource
+
+
+def open_source(path: str, options: FileOptions = AS_IT_SAYS, expected: Collection[str] | None = None) -> Source:
+    """The source that a name stands for: a bundled set, or a file.
+
+    Parameters
+    ----------
+    path : str
+        A name in `bundled.BUNDLED`, or the path of a CSV, TSV, Parquet, NPY, NPZ or IDX file, compressed or not.
+    options : FileOptions
+    expected : collection of str, optional
+        Names that the first line of a text file holds if it holds names. None: nothing is known of them.
+
+    Raises
+    ------
+    InputError
+        If there is no such set or file, or it can't be read.
+
+    Examples
+    --------
+    >>> source = open_source("iris")
+    >>> len(source.columns), source.targets
+    (5, ('target',))
+    """
+    if path in BUNDLED:
+        return bundled(path)
+    file = Path(path)
+    if not file.exists():
+        raise InputError(
+            f"there is no file {path}."
+            if file.suffix
+            else f"there is no data set {path!r}; give one of {', '.join(BUNDLED)}, or a file."
+        )
+    return _open_file(file, options, expected)
+
+
+def _open_file(file: Path, options: FileOptions, expected: Collection[str] | None) -> Source:
+    if _holds_arrays(file):
+        return read_npz(file)
+    with opened(file) as stream:
+        head = stream.read(1 << 12)
+    check(len(head) > 0, f"{file} is empty.")
+    if head.startswith(b"\x93NUMPY"):
+        return read_npy(file, options)
+    if head.startswith(b"PAR1"):
+        return ParquetSource(file)
+    if head[:2] == b"\0\0" and 0x08 <= head[2] <= 0x0E and head[3] > 0:
+        return read_idx(file, options)
+    for mark, kind in _FOREIGN.items():
+        check(not head.startswith(mark), f"{file} is {kind}, which isn't read: {_READ}.")
+    is_wide = head.startswith((b"\xff\xfe", b"\xfe\xff")) or options.encoding.lower().startswith(("utf-16", "utf-32"))
+    check(is_wide or b"\0" not in head, f"{file} is no text, and nothing else that is read: {_READ}.")
+    check(
+        options.target is None,
+        f"{file} is a text file, so its target is one of its columns: give --target a name or position in it.",
+    )
+    return DelimitedSource(file, options, expected)
+
+
+_READ = "nnaccel reads CSV, TSV, Parquet, NPY, NPZ and IDX files"
+_FOREIGN = {
+    b"\x89HDF": "an HDF5 file",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"ARROW1": "a Feather file",
+    b"SQLite": "an SQLite database",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "a picture",
+}
+
+
+def _holds_arrays(file: Path) -> bool:
+    """Whether it is an NPZ file: a ZIP archive of NPY files, or a broken one that is called so."""
+    with reading(file):
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                return bool(archive.namelist()) and all(name.endswith(".npy") for name in archive.namelist())
+    return file.suffix == ".npz"
