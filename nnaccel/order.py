@@ -83,7 +83,7 @@ def split(rows: int, fraction: float, seed: int, labels: np.ndarray | None = Non
     seed : int
         The same seed gives the same split.
     labels : array (n,), optional
-        Class labels. Each class is then held out in proportion, as near as whole rows allow.
+        Class labels. Each class is then held out in proportion, as near as whole rows allow, but never wholly.
 
     Returns
     -------
@@ -101,6 +101,88 @@ def split(rows: int, fraction: float, seed: int, labels: np.ndarray | None = Non
     >>> len(training), len(held_out)
     (8, 2)
     """
+    count = _held_out_count(rows, fraction)
+    shuffled = generator(seed, _SPLIT_STREAM).permutation(rows).astype(np.int32)
+    if labels is None:
+        return _both_sides(rows, shuffled[:count])
+    # Sorted by class, a held-out set at even distances takes from each class in proportion.
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    places = ((np.arange(count) + 0.5) * rows / count).astype(np.int64)
+    training, held_out = _both_sides(rows, by_class[places])
+    _, first = np.unique(labels[held_out], return_index=True)
+    lost = first[~np.isin(labels[held_out[first]], labels[training])]
+    check(len(lost) < len(held_out), f"{rows} rows are too few to hold out a part of each class: change the fraction.")
+    return _both_sides(rows, np.delete(held_out, lost))
+
+
+def split_by_group(groups: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out whole groups, chosen at random, of about a fraction of the rows together.
+
+    Parameters
+    ----------
+    groups : int array (n,)
+        The number of each row's group, from 0, each used.
+    fraction, seed
+        As in `split`.
+
+    Returns
+    -------
+    training, held_out : int32 arrays
+        As `split`.
+
+    Raises
+    ------
+    InputError
+        If the fraction is out of range, or there is but one group.
+
+    Examples
+    --------
+    >>> training, held_out = split_by_group(np.array([0, 0, 1, 1, 2, 2]), 0.3, seed=0)
+    >>> len(held_out)
+    2
+    """
+    count = _held_out_count(len(groups), fraction)
+    sizes = np.bincount(groups)
+    check(len(sizes) > 1, "all rows are of one group, so that none can be held out: group by another column.")
+    chosen = generator(seed, _SPLIT_STREAM).permutation(len(sizes))
+    nearest = int(np.argmin(np.abs(np.cumsum(sizes[chosen]) - count))) + 1
+    return _both_sides(len(groups), np.flatnonzero(np.isin(groups, chosen[: min(nearest, len(sizes) - 1)])))
+
+
+def split_by_time(times: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out the latest rows, about a fraction of them; rows of one time stay together.
+
+    Parameters
+    ----------
+    times : array (n,)
+        Finite numbers.
+    fraction : float
+        As in `split`.
+
+    Returns
+    -------
+    training, held_out : int32 arrays
+        As `split`.
+
+    Raises
+    ------
+    InputError
+        If the fraction is out of range, or all rows are of one time.
+
+    Examples
+    --------
+    >>> split_by_time(np.array([2001, 2003, 2002, 2003]), 0.5)
+    (array([0, 2], dtype=int32), array([1, 3], dtype=int32))
+    """
+    first_held_out = np.sort(times)[-_held_out_count(len(times), fraction)]
+    held_out = times >= first_held_out
+    if held_out.all():
+        held_out = times > first_held_out
+    check(bool(held_out.any()), "all rows are of one time, so that none can be held out: take another column.")
+    return _both_sides(len(times), np.flatnonzero(held_out))
+
+
+def _held_out_count(rows: int, fraction: float) -> int:
     check(0 < fraction < 1, f"the validation fraction must be above 0 and below 1, not {fraction}.")
     count = round(rows * fraction)
     check(
@@ -108,14 +190,11 @@ def split(rows: int, fraction: float, seed: int, labels: np.ndarray | None = Non
         f"a validation fraction of {fraction} of {rows} rows leaves nothing to "
         f"{'validate' if count == 0 else 'train'} on: change the fraction.",
     )
-    shuffled = generator(seed, _SPLIT_STREAM).permutation(rows).astype(np.int32)
-    if labels is not None:
-        # Sorted by class, a held-out set at even distances takes from each class in proportion.
-        by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-        places = ((np.arange(count) + 0.5) * rows / count).astype(np.int64)
-        held_out = by_class[places]
-    else:
-        held_out = shuffled[:count]
+    return count
+
+
+def _both_sides(rows: int, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The row numbers not held out and those held out, in rising order."""
     training = np.ones(rows, dtype=bool)
     training[held_out] = False
-    return np.flatnonzero(training).astype(np.int32), np.sort(held_out)
+    return np.flatnonzero(training).astype(np.int32), np.sort(held_out).astype(np.int32)

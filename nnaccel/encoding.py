@@ -1,0 +1,340 @@
+"""Encodings: how rows of a table become what a network takes. What was learnt is arrays and words, applied in NumPy.
+
+A feature matrix has, in this order: the numbers, standardised, with 0 for gaps; a column of zeros and ones for each
+of those that had gaps; and for each column of categories one of zeros and ones for each.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from nnaccel.errors import InputError
+from nnaccel.sources import ALL_ROWS, Source
+from nnaccel.table import Table, Text
+from nnaccel.targets import Target
+
+_BLOCK_CELLS = 1 << 16
+"""How many numbers are encoded at a time: they should stay in the cache."""
+
+BOOLEANS = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}
+"""How truth values are spelled, in lower case."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Columns that become numbers.
+
+    Attributes
+    ----------
+    names : tuple of str
+    formats : mapping of str to str
+        For those that are text, how it is read: "boolean", "iso" for dates by ISO 8601, or a format of `strptime`.
+    mean, scale : float64 array (k,)
+        A number x enters as (x - mean) / scale, a gap as 0.
+    had_gaps : bool array (k,)
+        Which have a column that is 1 for a gap and 0 otherwise.
+    """
+
+    names: tuple[str, ...]
+    formats: Mapping[str, str]
+    mean: np.ndarray
+    scale: np.ndarray
+    had_gaps: np.ndarray
+
+    @property
+    def width(self) -> int:
+        """How many columns they become."""
+        return len(self.names) + int(self.had_gaps.sum())
+
+
+@dataclass(frozen=True)
+class Categories:
+    """A column of text that becomes a column of zeros and ones for each of some words.
+
+    Attributes
+    ----------
+    name : str
+    words : tuple of str
+        The ones that were frequent, the most frequent first.
+    has_others : bool
+        Whether there is a column for all other words, which were rare or are new. Without it, they have no 1.
+    had_gaps : bool
+        Whether there is a column for gaps. Without it, a gap counts among the other words.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    has_others: bool
+    had_gaps: bool
+
+    @property
+    def width(self) -> int:
+        """How many columns it becomes."""
+        return len(self.words) + self.has_others + self.had_gaps
+
+    def columns(self, text: Text) -> np.ndarray:
+        """Which of its columns is 1 in each row, int (n,); -1 for none."""
+        others = len(self.words) if self.has_others else -1
+        place = {word: k for k, word in enumerate(self.words)}
+        return text.mapped(
+            [place.get(word, others) for word in text.words], self.width - 1 if self.had_gaps else others, np.int64
+        )
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How rows of a table become features, and targets numbers, learnt from training rows alone.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        All columns of the file that it was learnt from, in order, the unused and the target included.
+    named : bool
+        Whether they had names; otherwise columns are told by their position.
+    numbers : Numbers
+    categories : tuple of Categories
+    target : Target
+    """
+
+    columns: tuple[str, ...]
+    named: bool
+    numbers: Numbers
+    categories: tuple[Categories, ...]
+    target: Target
+
+    @property
+    def width(self) -> int:
+        """How many features there are."""
+        return self.numbers.width + sum(column.width for column in self.categories)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that features are made of."""
+        return (*self.numbers.names, *(column.name for column in self.categories))
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """The columns to read as text."""
+        target = self.target.names if self.target.is_text else ()
+        return frozenset((*self.numbers.formats, *(column.name for column in self.categories), *target))
+
+    def places(self, source: Source) -> dict[str, int]:
+        """Where the columns stand in another source, the target's only if they are there.
+
+        By name; or by position where the source or the encoding has no names, with or without the target.
+
+        Raises
+        ------
+        InputError
+            If a column is missing.
+        """
+        if source.named and self.named:
+            missing = [name for name in self.inputs if name not in source.columns]
+            if missing:
+                raise InputError(
+                    f"{source.name} has no column {', '.join(map(repr, missing[:5]))}"
+                    f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}, which the model was trained on; it has "
+                    f"{source.describe_columns()}."
+                )
+            wanted = (*self.inputs, *self._present(source.columns))
+            return {name: source.columns.index(name) for name in wanted}
+        layout = self._layout(source)
+        return {name: layout.index(name) for name in (*self.inputs, *self._present(layout))}
+
+    def tables(self, source: Source, rows: range = ALL_ROWS) -> Iterator[Table]:
+        """The rows of another source, part by part, with the columns that were learnt."""
+        return source.parts(self.places(source), self.texts, rows)
+
+    def features(self, table: Table, dtype: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """Encode rows, (n, width), in the dtype of the network.
+
+        Parameters
+        ----------
+        table : Table
+        dtype : "float32" or "float64"
+        rows : int array, optional
+            Which rows; all by default.
+
+        Raises
+        ------
+        InputError
+            If a value is text where numbers were learnt, no date where dates were, infinite, or too large.
+        """
+        features = np.zeros((len(table) if rows is None else len(rows), self.width), dtype)
+        read = number_reader(table, self.numbers.names, self.numbers.formats)
+        columns = [(column.columns(table.text(column.name)), column.width) for column in self.categories]
+        size = max(1, _BLOCK_CELLS // max(1, self.width))
+        for start in range(0, len(features), size):
+            block = features[start : start + size]
+            chosen: Any = slice(start, start + len(block)) if rows is None else rows[start : start + size]
+            self._write_numbers(block, read(chosen), table, chosen)
+            first = self.numbers.width
+            for ones, width in columns:
+                own = ones[chosen]
+                known = np.flatnonzero(own >= 0)
+                block[known, first + own[known]] = 1
+                first += width
+        return features
+
+    def describe(self) -> dict[str, Any]:
+        """All but the arrays, for JSON; see `restore`."""
+        return {
+            "columns": list(self.columns),
+            "named": self.named,
+            "numbers": list(self.numbers.names),
+            "formats": dict(self.numbers.formats),
+            "categories": [
+                {"name": c.name, "words": list(c.words), "others": c.has_others, "gaps": c.had_gaps}
+                for c in self.categories
+            ],
+            "target": self.target.describe(),
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name."""
+        arrays = {
+            "mean": self.numbers.mean,
+            "scale": self.numbers.scale,
+            "had_gaps": self.numbers.had_gaps.astype(np.uint8),
+            "target_mean": self.target.mean,
+            "target_scale": self.target.scale,
+        }
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    @staticmethod
+    def restore(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Encoding":
+        """The encoding of a description and its arrays.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If they don't fit together.
+        """
+        numbers = Numbers(
+            tuple(described["numbers"]),
+            dict(described["formats"]),
+            arrays["mean"].astype(np.float64),
+            arrays["scale"].astype(np.float64),
+            arrays["had_gaps"].astype(bool),
+        )
+        categories = tuple(
+            Categories(c["name"], tuple(c["words"]), bool(c["others"]), bool(c["gaps"]))
+            for c in described["categories"]
+        )
+        for array in (numbers.mean, numbers.scale, numbers.had_gaps):
+            if array.shape != (len(numbers.names),):
+                raise ValueError("the encoding's arrays have the wrong length")
+        target = Target.restore(described["target"], arrays.get("target_mean"), arrays.get("target_scale"))
+        return Encoding(tuple(described["columns"]), bool(described["named"]), numbers, categories, target)
+
+    def _write_numbers(self, block: np.ndarray, raw: np.ndarray, table: Table, rows: Any) -> None:
+        """Standardise numbers, (m, k), into the first columns of `block`, and mark the gaps."""
+        count = len(self.numbers.names)
+        gaps = np.isnan(raw)
+        with np.errstate(over="ignore"):
+            scaled = (raw - self.numbers.mean) / self.numbers.scale
+        if gaps.any():
+            scaled[gaps] = 0
+            block[:, count : self.numbers.width] = gaps[:, self.numbers.had_gaps]
+        limit = np.finfo(block.dtype).max
+        if scaled.size and not (-limit <= scaled.min() and scaled.max() <= limit):
+            row, column = np.argwhere(np.abs(scaled) > limit)[0]
+            index = int(rows.start + row if isinstance(rows, slice) else rows[row])
+            raise table.error(
+                self.numbers.names[column], index, f"{raw[row, column]:g} is too large: correct it, or leave it empty"
+            )
+        block[:, :count] = scaled
+
+    def _present(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """The target's columns, if all are there."""
+        names = self.target.names
+        return names if all(name in columns for name in names) else ()
+
+    def _layout(self, source: Source) -> tuple[str, ...]:
+        """What the columns of a source without names are, by their number."""
+        without_target = tuple(name for name in self.columns if name not in self.target.names)
+        only_inputs = tuple(name for name in self.columns if name in self.inputs)
+        for layout in (self.columns, without_target, only_inputs):
+            if len(layout) == len(source.columns):
+                return layout
+        raise InputError(
+            f"{source.name} has {len(source.columns)} columns, but the model was trained on a file of {len(self.columns)} "
+            f"({len(without_target)} without the target): give a file with the same columns"
+            + (", or with their names in the first line." if self.named else ".")
+        )
+
+
+def plain_encoding(network_inputs: int, target: Target) -> Encoding:
+    """The encoding that changes nothing: the columns are numbers that go to the network as they are, then the targets."""
+    names = tuple(map(str, range(network_inputs)))
+    numbers = Numbers(names, {}, np.zeros(len(names)), np.ones(len(names)), np.zeros(len(names), bool))
+    return Encoding((*names, *target.names), named=False, numbers=numbers, categories=(), target=target)
+
+
+def number_reader(table: Table, names: tuple[str, ...], formats: Mapping[str, str]) -> Callable[[Any], np.ndarray]:
+    """A function that gives the numbers of some rows of a table, float64 (m, k), NaN for gaps.
+
+    Parameters
+    ----------
+    names : tuple of str
+    formats : mapping of str to str
+        How those that are text are read.
+    """
+    plain = tuple(name for name in table.number_names if name in names and name not in formats)
+    if plain == names:
+        return lambda rows: table.matrix(names, rows).astype(np.float64, copy=False)
+    columns = {name: _number_column(table, name, formats) for name in names if name not in plain}
+    at = [names.index(name) for name in plain]
+
+    def read(rows: Any) -> np.ndarray:
+        matrix = table.matrix(plain, rows)
+        block = np.empty((len(matrix), len(names)))
+        block[:, at] = matrix
+        for name, column in columns.items():
+            block[:, names.index(name)] = column[rows]
+        return block
+
+    return read
+
+
+def _number_column(table: Table, name: str, formats: Mapping[str, str]) -> np.ndarray:
+    if name not in formats:
+        return table.number(name)
+    return table.parsed(name, word_reader(formats[name]), describe_format(formats[name]))
+
+
+def word_reader(form: str) -> Callable[[str], float]:
+    """What turns a word into a number: a truth value into 0 or 1, a date into days since 1970.
+
+    Examples
+    --------
+    >>> word_reader("boolean")("Yes"), word_reader("%d.%m.%Y")("02.01.1970"), word_reader("iso")("1970-01-01T12:00")
+    (1.0, 1.0, 0.5)
+    """
+    if form == "boolean":
+        return _boolean
+    if form == "iso":
+        return lambda word: _days(datetime.fromisoformat(word))
+    return lambda word: _days(datetime.strptime(word, form))
+
+
+def describe_format(form: str) -> str:
+    """What a word should be, for a sentence."""
+    if form == "boolean":
+        return f"one of {', '.join(BOOLEANS)}"
+    return f"a date like {datetime(2024, 12, 31).isoformat(sep=' ') if form == 'iso' else datetime(2024, 12, 31).strftime(form)}"
+
+
+def _boolean(word: str) -> float:
+    value = BOOLEANS.get(word.lower())
+    if value is None:
+        raise ValueError
+    return value
+
+
+def _days(moment: datetime) -> float:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.timestamp() / 86_400
