@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from nnaccel.losses import SumOfSquares as SumOfSquares
     from nnaccel.metrics import Metric as Metric
     from nnaccel.model import Model as Model
+    from nnaccel.model import load as load
     from nnaccel.network import Dense as Dense
     from nnaccel.network import Network as Network
     from nnaccel.optimizers import L2 as L2
@@ -70,7 +71,7 @@ _ROOMS = {
         "SumOfSquares",
     ],
     "metrics": ["Metric"],
-    "model": ["Model"],
+    "model": ["Model", "load"],
     "network": ["Dense", "Network"],
     "optimizers": ["L2", "SGD", "Adam", "AdamW"],
     "order": ["Sequential", "Shuffled"],

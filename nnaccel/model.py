@@ -1,20 +1,29 @@
-"""A model: a network with its parameters, which predicts."""
+"""A model: a network with its parameters, which predicts, is saved and loaded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnaccel.backends import get_backend
+from nnaccel.encoding import Encoding
 from nnaccel.errors import InputError, check
-from nnaccel.losses import Loss
+from nnaccel.files import first_sentence
+from nnaccel.inputs import as_features, as_numbers
+from nnaccel.losses import Loss, as_loss
 from nnaccel.metrics import is_classification
+from nnaccel.model_file import read_model_file, write_model_file
 from nnaccel.network import Network
 from nnaccel.optimizers import SGD
 from nnaccel.plan import Plan
 from nnaccel.program import Rows, TrainingState
 from nnaccel.report import TrainingReport
-from nnaccel.tables import Encoding, as_features
+from nnaccel.sources import Source
+from nnaccel.sources.arrays import ArraySource
+from nnaccel.sources.frames import FrameSource
+from nnaccel.table import Table
 
 
 @dataclass(frozen=True)
@@ -60,44 +69,59 @@ class Model:
 
         Parameters
         ----------
-        X : array, object with `__dlpack__`, or data frame of numbers
-            (n, features).
+        X : array, data frame, object with `__dlpack__`, Table or Source
+            With an encoding, raw rows: columns are told by name, or by position in an array, which may have the target's
+            columns too. Without one, the network's inputs, (n, features).
 
         Raises
         ------
         InputError
-            If X is no matrix of finite numbers of that many features.
+            If X doesn't hold the columns or features that the model takes.
         """
-        dtype = str(self.parameters.dtype)
-        x = as_features(X, dtype if self.encoding is None else "float64")
-        if self.encoding is not None:
-            x = self.encoding.features(x, dtype)
-        check(
-            x.shape[1:] == self.network.input_shape,
-            f"X has rows of the shape {x.shape[1:]}, but the network takes {self.network.input_shape}.",
-        )
-        plan = Plan(self.network, self.loss, SGD(), dtype=dtype)
-        no_rows = Rows(x[:0], np.zeros((0,) if self.loss.targets == "labels" else (0, plan.outputs)))
-        return (
-            get_backend("cpu").compile(plan).start(TrainingState.initial(plan, 0, self.parameters), no_rows).predict(x)
-        )
+        if self.encoding is None:
+            return self._forward(as_features(X, str(self.parameters.dtype)))
+        tables = [X] if isinstance(X, Table) else self.encoding.tables(as_source(X))
+        parts = [self._forward(self.encoding.features(table, str(self.parameters.dtype))) for table in tables]
+        return np.concatenate(parts) if parts else np.empty((0, *self.network.output_shape), self.parameters.dtype)
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """The probability of each class, (n, classes), or of each label, (n, labels).
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """The probability of each class, (n, classes), or of each label, (n, labels), from a network's outputs.
 
         A network of one output with binary cross-entropy gives two columns: the probability of 0 and that of 1.
 
         Raises
         ------
         InputError
-            As `outputs`; also if the model isn't one for classes.
+            If the model isn't one for classes.
         """
         if not is_classification(self.loss):
             raise InputError(f"a model trained with {self.loss.name} has no probabilities: call predict.")
-        probabilities: np.ndarray = self.loss.predict(self.outputs(X), np)
+        probabilities: np.ndarray = self.loss.predict(outputs, np)
         if probabilities.shape[1] == 1:
             return np.concatenate([1 - probabilities, probabilities], axis=1)
         return probabilities
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Predictions from a network's outputs, as `predict` gives them."""
+        if self.loss.targets == "labels":
+            numbers: np.ndarray = np.argmax(outputs, axis=1)
+            return numbers if self.encoding is None else self.encoding.target.labels()[numbers]
+        predictions: np.ndarray = self.loss.predict(outputs, np)
+        if is_classification(self.loss):
+            predictions = (predictions > 0.5).astype(np.int64)
+        elif self.encoding is not None:
+            predictions = self.encoding.target.decode(predictions)
+        return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class, (n, classes), or of each label, (n, labels); see `probabilities`.
+
+        Raises
+        ------
+        InputError
+            As `outputs` and `probabilities`.
+        """
+        return self.probabilities(self.outputs(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """Class labels (n,), labels as zeros and ones (n, labels), or numbers: (n,) for one output, else (n, outputs).
@@ -107,12 +131,97 @@ class Model:
         InputError
             As `outputs`.
         """
-        if self.loss.targets == "labels":
-            numbers: np.ndarray = np.argmax(self.outputs(X), axis=1)
-            return numbers if self.encoding is None or self.encoding.classes is None else self.encoding.classes[numbers]
-        predictions: np.ndarray = self.loss.predict(self.outputs(X), np)
-        if is_classification(self.loss):
-            predictions = (predictions > 0.5).astype(np.int64)
-        elif self.encoding is not None:
-            predictions = self.encoding.numbers(predictions)
-        return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+        return self.decide(self.outputs(X))
+
+    def save(self, path: str | Path) -> None:
+        """Write a model file: safetensors, readable wherever NumPy and safetensors are installed.
+
+        Raises
+        ------
+        InputError
+            If it can't be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from nnaccel import Dense, load, train
+        >>> model = train(Network(1, [Dense(1)]), [[0.0], [1.0]], [1.0, 3.0], epochs=1)
+        >>> path = Path(tempfile.mkdtemp()) / "line.safetensors"
+        >>> model.save(path)
+        >>> bool(load(path).predict([[2.0]]) == model.predict([[2.0]]))
+        True
+        """
+        tensors = {
+            f"layers.{i}.{name}": array
+            for i, layer in enumerate(self.network.unpack(self.parameters, np))
+            for name, array in layer.items()
+        }
+        if self.encoding is not None:
+            tensors |= {f"encoding.{name}": array for name, array in self.encoding.arrays().items()}
+        description = {
+            "network": self.network.describe(),
+            "loss": str(self.loss),
+            "encoding": None if self.encoding is None else self.encoding.describe(),
+            "report": None if self.report is None else self.report.describe(),
+        }
+        write_model_file(Path(path), description, tensors)
+
+    def _forward(self, x: np.ndarray) -> np.ndarray:
+        check(
+            x.shape[1:] == self.network.input_shape,
+            f"X has rows of the shape {x.shape[1:]}, but the network takes {self.network.input_shape}.",
+        )
+        plan = Plan(self.network, self.loss, SGD(), dtype=str(self.parameters.dtype))
+        no_rows = Rows(x[:0], np.zeros((0,) if self.loss.targets == "labels" else (0, plan.outputs)))
+        state = TrainingState.initial(plan, 0, self.parameters)
+        return get_backend("cpu").compile(plan).start(state, no_rows).predict(x)
+
+
+def load(path: str | Path) -> Model:
+    """Read a model that `Model.save` or `nnaccel train --out` wrote.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is damaged, of another kind, or newer than this nnaccel.
+    """
+    description, tensors = read_model_file(Path(path))
+    try:
+        return _restore(description, tensors)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # An InputError is a ValueError: what is wrong with a network or a loss is wrong with the file.
+        raise InputError(f"{path} is damaged: {first_sentence(error)}.") from error
+
+
+def as_source(data: Any) -> Source:
+    """Rows in memory as a source: a data frame or a mapping of columns by name, anything else as a matrix."""
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, Mapping) or (hasattr(data, "columns") and hasattr(data, "__getitem__")):
+        return FrameSource(data)
+    return ArraySource("X", as_numbers(data, "X"))
+
+
+def _restore(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Model:
+    network, loss = Network.restore(description["network"]), as_loss(description["loss"])
+    layers: list[dict[str, np.ndarray]] = [{} for _ in network.layers]
+    encoding_arrays = {}
+    for name, tensor in tensors.items():
+        owner, _, rest = name.partition(".")
+        if owner == "layers":
+            number, _, parameter = rest.partition(".")
+            layers[int(number)][parameter] = tensor
+        else:
+            encoding_arrays[rest] = tensor
+    dtype = str(next(iter(layers[0].values())).dtype)
+    parameters = network.pack(layers, dtype)
+    check(bool(np.isfinite(parameters).all()), "it holds parameters that are NaN or infinite")
+    encoding = description["encoding"] and Encoding.restore(description["encoding"], encoding_arrays)
+    report = description["report"] and TrainingReport.restore(description["report"])
+    model = Model(network, loss, parameters, encoding, report)
+    # A plan checks that the parts fit together.
+    Plan(network, loss, SGD(), dtype=dtype)
+    if encoding:
+        check((encoding.width,) == network.input_shape, "its encoding doesn't fit its network")
+        check(encoding.target.outputs == network.output_shape[0], "its classes don't fit its network")
+    return model

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -82,6 +82,10 @@ class Layer(ABC):
 
     activation: Activation
     dropout: float
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """The layer for JSON: its "kind", a name in `LAYERS`, and the arguments that make it again."""
 
     @abstractmethod
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -164,6 +168,10 @@ class Dense(Layer):
         object.__setattr__(self, "dropout", dropout)
         object.__setattr__(self, "initializer", initializer)
 
+    def describe(self) -> dict[str, Any]:
+        arguments = {"bias": self.bias, "dropout": self.dropout, "initializer": self.initializer}
+        return {"kind": "dense", "units": self.units, "activation": str(self.activation), **arguments}
+
     def output_shape(self, input_shape: Shape) -> Shape:
         check(
             len(input_shape) == 1,
@@ -185,6 +193,10 @@ class Dense(Layer):
     def parameter_gradients(self, x: Array, delta: Array, xp: Namespace) -> dict[str, Array]:
         gradients = {"weight": x.T @ delta}
         return gradients | {"bias": xp.sum(delta, axis=0)} if self.bias else gradients
+
+
+LAYERS: dict[str, type[Layer]] = {"dense": Dense}
+"""The kinds of layers, as model files name them."""
 
 
 class Block(NamedTuple):
@@ -243,6 +255,28 @@ class Network:
         object.__setattr__(self, "input_shape", tuple(int(n) for n in shape))
         object.__setattr__(self, "layers", tuple(layers))
         self.shapes  # noqa: B018  (a layer that can't take its input says so now)
+
+    def describe(self) -> dict[str, Any]:
+        """The network for JSON; see `restore`."""
+        return {"input_shape": list(self.input_shape), "layers": [layer.describe() for layer in self.layers]}
+
+    @staticmethod
+    def restore(described: Mapping[str, Any]) -> "Network":
+        """The network that was described.
+
+        Raises
+        ------
+        InputError, KeyError, TypeError
+            If it is none.
+
+        Examples
+        --------
+        >>> network = Network(4, [Dense(8, "tanh"), Dense(3)])
+        >>> Network.restore(network.describe()) == network
+        True
+        """
+        layers = [dict(layer) for layer in described["layers"]]
+        return Network(described["input_shape"], [LAYERS[layer.pop("kind")](**layer) for layer in layers])
 
     @functools.cached_property
     def shapes(self) -> tuple[Shape, ...]:

@@ -1,6 +1,9 @@
 """The record of a training: what each epoch brought, and how it went as a whole."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 
 class History:
@@ -68,6 +71,14 @@ class TrainingReport:
     history : History
     stopped_by : str
         "epochs", "early stopping", "time limit" or "callback".
+    settings : dict of str to str
+        Optimizer, schedule, batch size and so on.
+    baseline : dict of str to float
+        The metrics of the best constant prediction, where it was computed.
+    data : dict of str to str
+        What it was trained on, where that is known.
+    finished : str
+        When, by ISO 8601.
     """
 
     backend: str
@@ -82,3 +93,30 @@ class TrainingReport:
     metrics: dict[str, float]
     history: History
     stopped_by: str
+    settings: dict[str, str] = field(default_factory=dict)
+    baseline: dict[str, float] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    finished: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """All of it, for JSON; see `restore`."""
+        return asdict(self) | {"history": self.history.as_dict()}
+
+    @staticmethod
+    def restore(described: Mapping[str, Any]) -> "TrainingReport":
+        """The report that was described; what JSON has as null is NaN.
+
+        Raises
+        ------
+        KeyError, TypeError
+            If something is missing.
+        """
+        values = {f.name: described[f.name] for f in fields(TrainingReport)}
+        history = History()
+        history.extend({name: list(map(_number, column)) for name, column in described["history"].items()})
+        scores = {key: {k: _number(v) for k, v in described[key].items()} for key in ("metrics", "baseline")}
+        return TrainingReport(**values | scores | {"history": history, "train_loss": _number(described["train_loss"])})
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

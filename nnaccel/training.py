@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from nnaccel.arrays import Array
 from nnaccel.backends import Backend, choose_backend
 from nnaccel.cost import memory_bytes, readable_bytes
 from nnaccel.errors import InputError, check
+from nnaccel.inputs import as_features, as_targets, as_weights, default_loss
 from nnaccel.losses import Loss, as_loss
 from nnaccel.machine import available_memory
 from nnaccel.metrics import Metric, as_metric, check_metrics, default_metrics, evaluate, is_classification
@@ -26,7 +28,6 @@ from nnaccel.progress import Status as Status
 from nnaccel.recipe import EarlyStopping, Recipe, is_whole
 from nnaccel.report import TrainingReport
 from nnaccel.schedules import Plateau, Schedule, Timeline, as_schedule
-from nnaccel.tables import as_features, as_targets, as_weights, default_loss
 
 SLICE_SECONDS = 0.1
 """About how long one call of `Run.train` takes: so often can a training report, stop, or be interrupted."""
@@ -479,8 +480,28 @@ def _finished(training: Training, backend: Backend, reason: str, seconds_compile
         metrics=training.validate(),
         history=progress.history,
         stopped_by=stopped_by,
+        settings=_settings(training.program.plan, training.recipe, training.state().seed),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return replace(training.model(), report=report)
+
+
+def _settings(plan: Plan, recipe: Recipe, seed: int) -> dict[str, str]:
+    """What else was asked for, as text; what was not is left out."""
+    stopping = recipe.early_stopping
+    settings: dict[str, Any] = {
+        "optimizer": plan.optimizer,
+        "learning rate": f"{plan.optimizer.learning_rate:g}",
+        "schedule": recipe.schedule,
+        "epochs": recipe.epochs,
+        "batch size": recipe.batch_size,
+        "l2": plan.l2.strength or None,
+        "clip norm": plan.clip_norm,
+        "early stopping": stopping and f"{stopping.metric}, patience {stopping.patience}",
+        "time limit": None if recipe.time_limit == math.inf else f"{recipe.time_limit:g} s",
+        "seed": seed,
+    }
+    return {name: str(value) for name, value in settings.items() if value is not None}
 
 
 def _check_rows(network: Network, x: np.ndarray) -> None:

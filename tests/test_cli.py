@@ -39,7 +39,7 @@ def test_digits_reaches_97_percent(command):
 def test_summary(command):
     code, out, err = command("train", "iris", "--hidden", "8,4", "--epochs", "20", "--dropout", "0.1")
     assert (code, err) == (0, "")
-    for part in ("150 rows, 4 features, 3 classes", "120 to train on, 30 held out", "4 -> 8 relu (dropout 0.1) -> 4 relu",
+    for part in ("150 rows, 5 columns: 4 numbers", "3 classes: 0 33.3%", "120 to train on, 30 held out", "4 features -> 8 relu (dropout 0.1) -> 4 relu",
                  "91 parameters", "reading", "compiling", "training (20 epochs)", "train loss", "accuracy"):  # fmt: skip
         assert part in out
 
@@ -116,7 +116,8 @@ def test_version_and_help():
     for arguments, part in [
         (["--version"], "nnaccel 0."),
         (["--help"], "Example: nnaccel train"),
-        (["train", "--help"], "Example: nnaccel train digits"),
+        (["train", "--help"], "Example: nnaccel train people.csv --target income"),
+        (["predict", "--help"], "Example: nnaccel predict model.safetensors new.csv"),
         (["info", "--help"], "Example: nnaccel info"),
         (["demo", "--help"], "Example: nnaccel demo"),
         (["demo", "neuron", "--help"], "Example: nnaccel demo neuron"),
@@ -150,7 +151,7 @@ def test_version_and_help():
         (["train", "iris", "--backend", "tpu"], "unknown backend 'tpu'; known: auto, cpu, cuda"),
         (["train", "iris", "--dtype", "half"], "unknown dtype 'half'"),
         (["train", "iris", "--task", "ranking"], "unknown task 'ranking'"),
-        (["train", "iris", "--loss", "poisson", "--activation", "relu"], "has the shape"),
+        (["train", "iris", "--loss", "poisson", "--task", "classification"], "poisson doesn't suit a classification"),
         (["train", "diabetes", "--optimizer", "sgd", "--learning-rate", "1e6"], "take a smaller learning rate"),
         (["train", "iris", "--epoch", "3"], "--epoch"),
         (["trian"], "trian"),

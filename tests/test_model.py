@@ -8,15 +8,22 @@ import pytest
 
 import nnaccel
 from nnaccel import Dense, InputError, Model, Network
+from nnaccel.encoding import Encoding, Numbers
 from nnaccel.losses import as_loss
-from nnaccel.tables import Encoding
+from nnaccel.targets import Target
 
 X = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]])
 
 
-def model(loss, outputs, weights, encoding=None):
+def model(loss, outputs, weights, encoded=None):
     network = Network(2, [Dense(outputs, bias=False)])
-    return Model(network, as_loss(loss), network.pack([[weights]], "float64"), encoding)
+    return Model(network, as_loss(loss), network.pack([[weights]], "float64"), encoded)
+
+
+def encoding(target, mean=0.0, scale=1.0):
+    """An encoding of two columns of numbers without names."""
+    numbers = Numbers(("0", "1"), {}, np.full(2, mean), np.full(2, scale), np.zeros(2, bool))
+    return Encoding(("0", "1", *target.names), False, numbers, (), target)
 
 
 def test_classes():
@@ -26,10 +33,8 @@ def test_classes():
 
 
 def test_class_names_come_back():
-    encoding = Encoding("classification", np.zeros(2), np.ones(2), classes=np.array(["ant", "bee"]))
-    np.testing.assert_array_equal(
-        model("softmax_cross_entropy", 2, np.eye(2), encoding).predict(X), ["ant", "bee", "bee"]
-    )
+    names = encoding(Target(("y",), "classification", ("ant", "bee")))
+    np.testing.assert_array_equal(model("softmax_cross_entropy", 2, np.eye(2), names).predict(X), ["ant", "bee", "bee"])
 
 
 def test_one_output_for_two_classes():
@@ -45,8 +50,8 @@ def test_numbers():
 
 
 def test_numbers_come_back_in_their_units():
-    encoding = Encoding("regression", np.ones(2), np.full(2, 2.0), None, np.array([100.0]), np.array([10.0]))
-    fitted = model("mean_squared_error", 1, [[2.0], [0.0]], encoding)
+    scaled = encoding(Target(("y",), "regression", (), np.array([100.0]), np.array([10.0])), mean=1.0, scale=2.0)
+    fitted = model("mean_squared_error", 1, [[2.0], [0.0]], scaled)
     np.testing.assert_allclose(fitted.predict(X), 100 + 10 * 2 * (X[:, 0] - 1) / 2)
 
 

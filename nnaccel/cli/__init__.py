@@ -1,4 +1,4 @@
-"""The command line: `nnaccel train`, `info` and `demo`.
+"""The command line: `nnaccel train`, `predict`, `info` and `demo`.
 
 Everything slow to import is imported where a command needs it, so that `nnaccel --help` answers at once.
 """
@@ -10,6 +10,7 @@ import typer
 
 from nnaccel.cli.demo import demo
 from nnaccel.cli.info import info
+from nnaccel.cli.predict import predict
 from nnaccel.cli.train import train
 from nnaccel.errors import BackendUnavailable, InputError
 from nnaccel.version import VERSION
@@ -26,8 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(epilog="Example: nnaccel train digits --hidden 100 --epochs 30 --backend cpu")(train)
-app.command(epilog="Example: nnaccel info --json")(info)
+app.command(epilog="Example: nnaccel train people.csv --target income --early-stopping 5 --out model.safetensors")(
+    train
+)
+app.command(epilog="Example: nnaccel predict model.safetensors new.csv --out predictions.csv --proba")(predict)
+app.command(epilog="Example: nnaccel info model.safetensors")(info)
 app.add_typer(demo, name="demo")
 
 

@@ -1,11 +1,33 @@
-"""What the commands' options may look like, turned into values."""
+"""What the commands' options may look like, turned into values; and the options that several commands have."""
 
 import math
 import re
+import sys
+from typing import Annotated, TextIO
+
+import typer
 
 from nnaccel.errors import InputError
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether the first line of a text file holds the columns' names."),
+]
+Delimiter = Annotated[
+    str | None, typer.Option(help="Between the values of a text file: a character, tab or space; found out by default.")
+]
+TextEncoding = Annotated[str, typer.Option("--encoding", help="Of a text file, such as cp1252.")]
+RowRange = Annotated[
+    str, typer.Option("--rows", metavar="START:STOP", help="Only these rows, counted from 0, such as :8000 or 8000:.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show nothing but errors and what --json asks for.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object; the rest on stderr.")]
+Metrics = Annotated[
+    str | None,
+    typer.Option("--metric", metavar="NAME,...", help="What to judge by; early stopping watches the first one."),
+]
 
 
 def widths(text: str) -> list[int]:
@@ -50,3 +72,67 @@ def batch_size(text: str) -> int | None:
         return int(text)
     except ValueError:
         raise InputError(f"--batch-size takes a number of rows or 'full', not {text!r}.") from None
+
+
+def row_range(text: str) -> range:
+    """Rows from a start up to a stop, either of which may be left out.
+
+    Examples
+    --------
+    >>> row_range("100:200"), row_range(":8000")
+    (range(100, 200), range(0, 8000))
+    """
+    start, colon, stop = text.partition(":")
+    try:
+        rows = range(int(start or 0), int(stop or sys.maxsize))
+    except ValueError:
+        rows = range(0)
+    if not colon or rows.start < 0 or not rows:
+        raise InputError(f"--rows takes a start and a later stop, such as 0:1000, :1000 or 1000:, not {text!r}.")
+    return rows
+
+
+def fraction_or_file(text: str) -> float | str:
+    """A part of the rows, or else the name of a file.
+
+    Examples
+    --------
+    >>> fraction_or_file("0.2"), fraction_or_file("test.csv")
+    (0.2, 'test.csv')
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def names(text: str | None) -> list[str]:
+    """Names between commas.
+
+    Examples
+    --------
+    >>> names("accuracy, f1")
+    ['accuracy', 'f1']
+    """
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+class Speaker:
+    """Prints lines for people: on stdout, or on stderr where stdout is for something else; nothing if quiet.
+
+    Attributes
+    ----------
+    stream : text file
+    """
+
+    def __init__(self, quiet: bool, stream: TextIO) -> None:
+        self._quiet, self.stream = quiet, stream
+
+    def __call__(self, line: str = "") -> None:
+        if not self._quiet:
+            print(line, file=self.stream, flush=True)
+
+
+def speaker(quiet: bool, stdout_taken: bool) -> Speaker:
+    """The speaker of a command, whose stdout may be taken by its result."""
+    return Speaker(quiet, sys.stderr if stdout_taken else sys.stdout)

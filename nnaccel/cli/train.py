@@ -1,41 +1,78 @@
-"""`nnaccel train`: from a data set to a trained network and its score on rows that it hasn't seen."""
+"""`nnaccel train`: from a table to a trained network, its score on rows that it hasn't seen, and a model file."""
 
-import json
 import math
-import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nnaccel.activations import ACTIVATIONS
-from nnaccel.cli.options import batch_size as read_batch_size
-from nnaccel.cli.options import seconds as read_seconds
-from nnaccel.cli.options import widths
-from nnaccel.cli.screen import ProgressLine, duration, plot
-from nnaccel.losses import LOSSES, as_loss
+from nnaccel.cli import options
+from nnaccel.cli.screen import ProgressLine, duration
+from nnaccel.errors import InputError, check
+from nnaccel.losses import LOSSES
 from nnaccel.optimizers import OPTIMIZERS, AdamW, Optimizer, as_optimizer
 from nnaccel.schedules import SCHEDULES
 
 if TYPE_CHECKING:
+    from nnaccel.encoding import Encoding
+    from nnaccel.losses import Loss
+    from nnaccel.metrics import Metric
     from nnaccel.model import Model
     from nnaccel.network import Network
-    from nnaccel.tables import Encoding, Table
-    from nnaccel.training import Status
+    from nnaccel.preparation import Prepared
+    from nnaccel.progress import Status
+    from nnaccel.sources import FileOptions, Source
 
 
 def train(
-    source: Annotated[
+    data: Annotated[
         str,
         typer.Argument(
-            metavar="DATA", help="digits, iris, wine, breast_cancer, diabetes, or FILE.npz with arrays X and y."
+            metavar="DATA",
+            help="A CSV, TSV, Parquet, NPY, NPZ (arrays X and y) or IDX file, compressed or not; or digits, iris, wine, "
+            "breast_cancer, diabetes.",
         ),
     ],
-    hidden: Annotated[str, typer.Option(help="Widths of the hidden layers, such as 64,64; '' for none.")] = "100",
-    activation: Annotated[str, typer.Option(help=f"After each hidden layer: {', '.join(ACTIVATIONS)}.")] = "relu",
-    loss: Annotated[str | None, typer.Option(help=f"By default what suits the target: {', '.join(LOSSES)}.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="What to predict: a column's name, or its position from 0, or from the end as -1; for arrays, a file.",
+        ),
+    ] = None,
+    drop: Annotated[str, typer.Option(metavar="COL,...", help="Columns not to use.")] = "",
+    categorical: Annotated[str, typer.Option(metavar="COL,...", help="Numbers to take as categories.")] = "",
+    weight: Annotated[str | None, typer.Option(metavar="COLUMN", help="How much each row counts.")] = None,
+    class_weight: Annotated[
+        str | None, typer.Option(metavar="balanced", help="Let each class count the same, however rare.")
+    ] = None,
     task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
+    validation: Annotated[str, typer.Option(help="Part of the rows to hold out, 0 for none; or a file.")] = "0.2",
+    group: Annotated[str | None, typer.Option(metavar="COLUMN", help="Hold out whole groups; no feature.")] = None,
+    time_column: Annotated[
+        str | None, typer.Option("--time", metavar="COLUMN", help="Hold out the latest rows; no feature.")
+    ] = None,
+    rows: options.RowRange = ":",
+    header: options.Header = None,
+    delimiter: options.Delimiter = None,
+    encoding: options.TextEncoding = "utf-8",
+    hidden: Annotated[
+        str | None, typer.Option(help="Widths of the hidden layers: 64,64; '' for none. [default: 100]")
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help=f"After each hidden layer: {', '.join(ACTIVATIONS)}. [default: relu]")
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Part of each hidden layer's outputs to drop. [default: 0]")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="A model file to go on from: its network, parameters, encoding."),
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help=f"By default what suits the target: {', '.join(LOSSES)}.")] = None,
     epochs: Annotated[int, typer.Option(help="How often each row is used.")] = 100,
     batch_size: Annotated[str, typer.Option(help="Rows a step, or 'full'.")] = "64",
     optimizer: Annotated[
@@ -45,75 +82,173 @@ def train(
     schedule: Annotated[
         str, typer.Option(help=f"{', '.join(SCHEDULES)}; with settings: cosine,warmup=3 (epochs).")
     ] = "constant",
-    dropout: Annotated[float, typer.Option(help="Part of each hidden layer's outputs to drop.")] = 0.0,
     weight_decay: Annotated[
         float | None, typer.Option(help="Decoupled with adamw; else an L2 penalty on the weights.")
     ] = None,
     clip_norm: Annotated[float | None, typer.Option(help="The largest norm of a gradient.")] = None,
-    validation: Annotated[float, typer.Option(help="Part of the rows to hold out; 0 for none.")] = 0.2,
     early_stopping: Annotated[
         int | None,
         typer.Option(metavar="PATIENCE", help="Stop after so many epochs without improvement; keep the best."),
     ] = None,
+    metric: options.Metrics = None,
     time_limit: Annotated[str | None, typer.Option(help="Such as 90s, 10m or 1h30m.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="The most threads to use.")] = None,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda; see nnaccel info.")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors and what --json asks for.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON object; the rest on stderr.")
-    ] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to save the model: FILE.safetensors.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw loss and metrics: FILE.png, .svg, .pdf.")
+    ] = None,
+    log: Annotated[Path | None, typer.Option(metavar="FILE", help="Each epoch's numbers: FILE.csv or .jsonl.")] = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Train a network on a data set and score it on rows held out."""
-    from nnaccel.network import Dense, Network
-    from nnaccel.order import split
-    from nnaccel.tables import Encoding, read_table
-    from nnaccel.training import train as train_network
+    """Train a network on a table and score it on rows held out; save it for nnaccel predict."""
+    from nnaccel.cli.curves import Files
+    from nnaccel.cli.summary import describe, result_of, summary
+    from nnaccel.losses import as_loss
+    from nnaccel.model import load
+    from nnaccel.model_file import to_json
+    from nnaccel.preparation import Question, Roles, prepare
+    from nnaccel.recipe import EarlyStopping
+    from nnaccel.sources import FileOptions
+    from nnaccel.targets import USUAL_LOSS
 
-    stream = sys.stderr if as_json else sys.stdout
-
-    def say(line: str = "") -> None:
-        if not quiet:
-            print(line, file=stream, flush=True)
-
-    hidden_widths, limit = widths(hidden), read_seconds(time_limit) if time_limit else math.inf
+    say = options.speaker(quiet, as_json)
+    # What can be known to be wrong is said before the work, not after it.
+    files = Files(out, plot, log)
+    files.check()
     rule, l2 = _optimizer(optimizer, learning_rate, weight_decay)
+    settings: dict[str, Any] = {
+        "optimizer": rule, "l2": l2, "schedule": schedule, "epochs": epochs, "clip_norm": clip_norm, "seed": seed,
+        "batch_size": options.batch_size(batch_size), "dtype": dtype, "backend": backend, "threads": threads,
+        "time_limit": options.seconds(time_limit) if time_limit else math.inf,
+    }  # fmt: skip
+    before = None if init is None else load(init)
+    if before is not None:
+        _check_continues(before, init, hidden, activation, task)
+    wanted_loss = as_loss(loss) if loss is not None else None if before is None else before.loss
 
     began = time.perf_counter()
-    table = read_table(source, task)
-    rows = range(len(table.x))
-    kept, held_out = split(len(rows), validation, seed, _labels(table)) if validation else (slice(None), slice(0))
-    bounded = loss is not None and as_loss(loss).domain[0] > -math.inf
-    encoding = Encoding.learn(table.x[kept], table.y[kept], table.task, scale_targets=not bounded)
-    x, y = encoding.features(table.x[kept], dtype), encoding.targets(table.y[kept])
-    x_held_out, y_held_out = encoding.features(table.x[held_out], dtype), encoding.targets(table.y[held_out])
+    known = None if before is None else before.encoding
+    held_out = options.fraction_or_file(validation)
+    source, validation_source = _open(data, target, held_out, FileOptions(header, delimiter, encoding), known)
+    roles = Roles(None if source.targets else target, drop, weight, group, time_column, categorical)
+    fraction = held_out if isinstance(held_out, float) else 0.0
+    question = Question(roles, task, wanted_loss, class_weight, fraction, options.row_range(rows), seed, dtype)
+    prepared = prepare(source, question, validation_source, known)
     seconds_read = time.perf_counter() - began
 
-    outputs = len(encoding.classes) if encoding.classes is not None else y.reshape(len(y), -1).shape[1]
-    layers = [Dense(width, activation, dropout=dropout) for width in hidden_widths]
-    network = Network(x.shape[1:], [*layers, Dense(outputs)])
-    for line in _describe(table, encoding, len(x), len(x_held_out), network):
+    settings["loss"] = wanted_loss or as_loss(USUAL_LOSS[prepared.task])
+    metrics = _metrics(metric, settings["loss"])
+    network = _network(prepared, before, hidden, activation, dropout)
+    for line in describe(source, prepared, network):
         say(line)
+    if early_stopping is not None:
+        watched = metrics[0].name if metric and prepared.held_out else "loss"
+        settings["early_stopping"] = EarlyStopping(early_stopping, watched)
+    if before is not None:
+        settings["initial"] = before.parameters
 
-    progress = ProgressLine(stream, silent=quiet)
+    model = _fit(network, prepared, metrics, settings, ProgressLine(say.stream, silent=quiet), out)
+    result = result_of(model, prepared, metrics) | {"seconds_read": seconds_read}
+    data_record = {"source": source.name, "columns": str(len(source.columns)), "validation": prepared.held_out_by}
+    if init is not None:
+        data_record["from"] = init.name
+    model = _recorded(model, prepared, result, data_record)
+    for line in summary(result):
+        say(line)
+    for path in files.write(model, source.name):
+        say(f"written    {path}")
+    if as_json:
+        print(to_json(result))
+
+
+def _open(
+    data: str, target: str | None, held_out: float | str, files: "FileOptions", known: "Encoding | None"
+) -> "tuple[Source, Source | None]":
+    """The source to train on and, if it is one, that to validate on."""
+    from nnaccel.sources.opening import open_source
+
+    expected = None if known is None else known.columns if known.named else ()
+    aside = target if target is not None and Path(target).is_file() else None
+    source = open_source(data, replace(files, target=aside), expected)
+    if not isinstance(held_out, str):
+        return source, None
+    return source, open_source(held_out, files, source.columns if source.named else ())
+
+
+def _check_continues(before: "Model", init: Path | None, hidden: str | None, activation: str | None, task: str) -> None:
+    check(before.encoding is not None, f"{init} was saved without an encoding of columns: go on with it in Python.")
+    check(
+        hidden is None and activation is None and task == "auto",
+        f"network and task come from {init}: leave out --hidden, --activation and --task.",
+    )
+
+
+def _metrics(names: str | None, loss: "Loss") -> "tuple[Metric, ...]":
+    from nnaccel.metrics import as_metric, check_metrics, default_metrics
+
+    metrics = tuple(as_metric(name) for name in options.names(names)) or default_metrics(loss)
+    check_metrics(loss, metrics)
+    return metrics
+
+
+def _network(
+    prepared: "Prepared", before: "Model | None", hidden: str | None, activation: str | None, dropout: float | None
+) -> "Network":
+    """The network asked for; or the one before, with another dropout if there is a wish for one."""
+    from nnaccel.network import Dense, Network
+
+    if before is None:
+        layers = [
+            Dense(width, activation or "relu", dropout=dropout or 0.0)
+            for width in options.widths("100" if hidden is None else hidden)
+        ]
+        return Network(prepared.encoding.width, [*layers, Dense(prepared.encoding.target.outputs)])
+    if dropout is None:
+        return before.network
+    described = before.network.describe()
+    for layer in described["layers"][:-1]:
+        layer["dropout"] = dropout
+    return Network.restore(described)
+
+
+def _fit(
+    network: "Network",
+    prepared: "Prepared",
+    metrics: "tuple[Metric, ...]",
+    settings: dict[str, Any],
+    progress: ProgressLine,
+    out: Path | None,
+) -> "Model":
+    """Train; where the loss diverges, save the best epoch before saying so."""
+    from nnaccel.assessment import in_own_units
+    from nnaccel.training import TrainingDiverged, train
+
+    training, held_out = prepared.training, prepared.held_out
     try:
-        model = train_network(
-            network, x, y, loss=loss or encoding.loss, optimizer=rule, schedule=schedule, epochs=epochs,
-            batch_size=read_batch_size(batch_size), l2=l2, clip_norm=clip_norm,
-            validation=(x_held_out, y_held_out) if validation else None, early_stopping=early_stopping,
-            time_limit=limit, seed=seed, dtype=dtype, backend=backend, threads=threads,
-            report=lambda status: progress.show(_status_line(status)),
+        return train(
+            network, training.x, training.y, sample_weight=prepared.training_weights,
+            validation=None if held_out is None else (held_out.x, held_out.y, held_out.weights),
+            metrics=in_own_units(metrics, prepared.encoding.target),
+            report=lambda status: progress.show(_status_line(status)), **settings,
         )  # fmt: skip
+    except TrainingDiverged as error:
+        if out is None or error.model is None:
+            raise
+        replace(error.model, encoding=prepared.encoding).save(out)
+        raise InputError(f"{error} That epoch's model is saved as {out}.") from error
     finally:
         progress.clear()
-    model = replace(model, encoding=encoding)
-    result = _result(model, encoding, table.y[held_out], model.predict(table.x[held_out]) if validation else None)
-    result["seconds_read"] = seconds_read
-    for line in _summary(result, len(x_held_out)):
-        say(line)
-    if as_json:
-        print(json.dumps(result))
+
+
+def _recorded(model: "Model", prepared: "Prepared", result: dict[str, Any], data: dict[str, str]) -> "Model":
+    """The model with its encoding, and with a report that tells what it was trained on and what it had to beat."""
+    assert model.report is not None, "train() leaves a report"
+    report = replace(model.report, baseline=result["baseline"], data=data)
+    return replace(model, encoding=prepared.encoding, report=report)
 
 
 def _optimizer(text: str, learning_rate: float | None, weight_decay: float | None) -> tuple[Optimizer, float]:
@@ -126,73 +261,9 @@ def _optimizer(text: str, learning_rate: float | None, weight_decay: float | Non
     return rule, weight_decay or 0.0
 
 
-def _labels(table: "Table") -> Any:
-    return table.y if table.task == "classification" else None
-
-
-def _describe(table: "Table", encoding: "Encoding", rows: int, held_out: int, network: "Network") -> list[str]:
-    what = f"{len(encoding.classes)} classes" if encoding.classes is not None else table.task
-    chain = str(network.input_shape[0])
-    for layer, shape in zip(network.layers, network.shapes[1:], strict=True):
-        dropped = f" (dropout {layer.dropout:g})" if layer.dropout else ""
-        chain += f" -> {shape[0]} {layer.activation}{dropped}"
-    return [
-        f"data       {table.name}: {rows + held_out:,} rows, {table.x.shape[1]:,} features, {what}",
-        f"rows       {rows:,} to train on, {held_out:,} held out",
-        f"network    {chain}: {network.parameter_count:,} parameters",
-    ]
-
-
 def _status_line(status: "Status") -> str:
     scores = "".join(f"  {name} {value:.4g}" for name, value in status.validation.items() if name != "loss")
     return (
         f"epoch {status.epoch}/{status.epochs}  loss {status.train_loss:.4g}{scores}  "
         f"{status.rows_per_second:,.0f} rows/s  {duration(status.seconds_left)} left"
     )
-
-
-def _result(model: "Model", encoding: "Encoding", truth: Any, predictions: Any) -> dict[str, Any]:
-    """What `--json` prints; the metrics of numeric targets in their own units."""
-    from nnaccel.metrics import METRICS
-
-    report = model.report
-    assert report is not None, "train() leaves a report"
-    metrics = dict(report.metrics)
-    if predictions is not None and encoding.task == "regression":
-        truth, predictions = (array.reshape(len(truth), -1) for array in (truth, predictions))
-        for name in metrics:
-            if name in METRICS:
-                metrics[name] = METRICS[name].function(truth, predictions, None)
-    return {
-        "backend": report.backend,
-        "kernel": report.kernel,
-        "reason": report.reason,
-        "seconds": report.seconds,
-        "seconds_compile": report.seconds_compile,
-        "epochs": report.epochs,
-        "best_epoch": report.best_epoch,
-        "stopped_by": report.stopped_by,
-        "rows": report.rows,
-        "parameters": model.network.parameter_count,
-        "train_loss": report.train_loss,
-        "metrics": metrics,
-        "history": report.history.as_dict(),
-    }
-
-
-def _summary(result: dict[str, Any], held_out: int) -> list[str]:
-    losses = result["history"].get("train_loss", [])
-    stop = "" if result["stopped_by"] == "epochs" else f", stopped by the {result['stopped_by']}"
-    kept = "" if result["best_epoch"] == result["epochs"] else f", epoch {result['best_epoch']} kept"
-    lines = [
-        f"backend    {result['backend']}, kernel {result['kernel']} ({result['reason']})",
-        f"time       {duration(result['seconds_read'])} reading, {duration(result['seconds_compile'])} compiling, "
-        f"{duration(result['seconds'])} training ({result['epochs']} epochs{stop}{kept})",
-        f"train loss {result['train_loss']:.4g}",
-    ]
-    names = [name for name in result["metrics"] if name != "loss"]
-    for name in names:
-        lines.append(f"held out   {name.replace('_', ' ')} {result['metrics'][name]:.4f}  ({held_out:,} rows)")
-    if len(losses) > 1:
-        lines += ["", "train loss by epoch", *plot(losses)]
-    return lines
