@@ -78,6 +78,8 @@ def predict(
     progress.clear()
 
     result: dict[str, Any] = {"rows": count, "seconds": time.perf_counter() - began} | judge.result()
+    if out is not None:
+        result["out"] = str(out)
     where = "" if out is None else f", written to {out}"
     say(f"predicted  {count:,} rows of {source.name} in {duration(result['seconds'])}{where}")
     for line in judge.remarks:

@@ -161,6 +161,8 @@ def train(
         say(line)
     for path in files.write(model, source.name):
         say(f"written    {path}")
+    if out is not None:
+        result["out"] = str(out)
     if as_json:
         print(to_json(result))
 
