@@ -25,6 +25,9 @@ from nnaccel.threads import at_most
 ACTIVATION_BYTES = 1 << 25
 """How much room the reference program lets the activations of one pass take; longer batches go in parts."""
 
+PREDICTION_BYTES = 1 << 22
+"""The same for predictions, which keep nothing for a way back: what stays in the cache is faster."""
+
 
 class Rows(NamedTuple):
     """A data set, on the host.
@@ -270,7 +273,7 @@ class ReferenceRun(Run):
         self._dtype = getattr(self.xp, self.plan.dtype)
         self._threads = threads
         row_elements = 2 * sum(int(np.prod(shape)) for shape in self.plan.network.shapes)
-        self._chunk = max(1, ACTIVATION_BYTES // (row_elements * np.dtype(self.plan.dtype).itemsize))
+        self._row_bytes = row_elements * np.dtype(self.plan.dtype).itemsize
         self.replace(rows)
         self.restore(state)
 
@@ -304,7 +307,7 @@ class ReferenceRun(Run):
         check_order(self._rows, order)
         xp, order, loss, weight = self.xp, self.device.from_host(order), 0.0, 0.0
         with self._working():
-            for part in self._parts(order.shape[0]):
+            for part in self._parts(order.shape[0], ACTIVATION_BYTES):
                 x, targets, weights = self._batch(order[part])
                 parameters = self.plan.network.unpack(self._vector, xp)
                 outputs = forward(self.plan.network, parameters, x, xp).outputs
@@ -319,7 +322,7 @@ class ReferenceRun(Run):
         outputs = [np.empty((0, self.plan.outputs), self.plan.dtype)]
         parameters = self.plan.network.unpack(self._vector, self.xp)
         with self._working():
-            for part in self._parts(x.shape[0]):
+            for part in self._parts(x.shape[0], PREDICTION_BYTES):
                 rows = self.xp.astype(x[part, ...], self._dtype, copy=False)
                 outputs.append(self.device.to_host(forward(self.plan.network, parameters, rows, self.xp).outputs))
         return np.concatenate(outputs)
@@ -350,7 +353,7 @@ class ReferenceRun(Run):
 
     def _gradient(self, order: Array, dropout: float, first_row: int = 0) -> GradientSums:
         total: GradientSums | None = None
-        for part in self._parts(order.shape[0]):
+        for part in self._parts(order.shape[0], ACTIVATION_BYTES):
             source = DropoutSource(self._seed, self._count, dropout, first_row + part.start) if dropout else None
             x, targets, weights = self._batch(order[part])
             sums = gradient_sums(self.plan, self._vector, x, targets, weights, self.xp, source)
@@ -373,9 +376,10 @@ class ReferenceRun(Run):
             None if self._weights is None else take(self._weights, order, axis=0),
         )
 
-    def _parts(self, rows: int) -> Iterator[slice]:
-        for start in range(0, rows, self._chunk):
-            yield slice(start, min(start + self._chunk, rows))
+    def _parts(self, rows: int, most_bytes: int) -> Iterator[slice]:
+        size = max(1, most_bytes // self._row_bytes)
+        for start in range(0, rows, size):
+            yield slice(start, min(start + size, rows))
 
     def _column(self, values: list[Array | float]) -> np.ndarray:
         if not values or isinstance(values[0], (int, float)):
