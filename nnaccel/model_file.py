@@ -2,6 +2,17 @@
 
 https://huggingface.co/docs/safetensors. Nothing in such a file is ever executed, and any library that reads safetensors can
 read it.
+
+The tensors are `layers.0.weight`, (inputs, units), `layers.0.bias`, `layers.1.weight` and so on; and those of the encoding,
+named as its arrays are, such as `encoding.mean`. The description is the metadata's entry "nnaccel", with the keys
+
+    format      the number of the format, `FORMAT`
+    version     that of the nnaccel that wrote it
+    network     as `Network.describe` gives it: the shape of a row, and each layer's kind and settings
+    loss        as text: it says what the outputs mean
+    encoding    as `Encoding.describe` gives it, or null: the file's columns, which of them become features and how, and the
+                target with its classes; see `nnaccel.encoding` for the order of the features
+    report      how it was trained, as `TrainingReport.describe` gives it, or null
 """
 
 import json

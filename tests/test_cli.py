@@ -9,6 +9,7 @@ import pytest
 
 from nnaccel.backends import backend_class
 from nnaccel.cli import run
+from nnaccel.metrics import METRICS
 
 
 @pytest.fixture
@@ -127,6 +128,11 @@ def test_version_and_help():
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert part in done.stdout
+
+
+def test_help_names_every_metric(command):
+    help_text = "".join(command("train", "--help")[1].split())
+    assert all(name in help_text for name in METRICS)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_python_examples_run(example, capsys):
+def test_python_examples_run(example, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     exec(example, {})
     assert capsys.readouterr().out

@@ -26,7 +26,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show nothing but errors an
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object; the rest on stderr.")]
 Metrics = Annotated[
     str | None,
-    typer.Option("--metric", metavar="NAME,...", help="What to judge by; early stopping watches the first one."),
+    typer.Option(
+        "--metric",
+        metavar="NAME,...",
+        help="What to judge by; early stopping watches the first: accuracy, balanced_accuracy, f1, roc_auc, log_loss; r2, "
+        "root_mean_squared_error, mean_absolute_error, median_absolute_error.",
+    ),
 ]
 
 
