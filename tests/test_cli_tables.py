@@ -157,6 +157,15 @@ def test_a_file_of_many_parts(model, command, monkeypatch):
     assert json.loads(got)["metrics"] == pytest.approx(json.loads(expected)["metrics"])
 
 
+def test_kept_columns_are_copied_as_they_stand(model, command):
+    assert command("predict", "model.safetensors", "new.csv", "--keep", "code,age", "--out", "p.csv", "--quiet")[0] == 0
+    lines, frame = read_csv("p.csv"), people(150, seed=1)
+    assert list(lines[0]) == ["code", "age", "rich"]
+    assert [line["code"] for line in lines] == frame["code"].tolist()
+    assert [line["age"] for line in lines] == ["" if age == "?" else str(age) for age in frame["age"]]
+    assert command("predict", "model.safetensors", "new.csv", "--keep", "id", "--quiet")[0] == 2
+
+
 def test_rows(model, command):
     whole = command("predict", "model.safetensors", "new.csv", "--quiet")[1].splitlines()
     part = command("predict", "model.safetensors", "new.csv", "--quiet", "--rows", "10:30")[1].splitlines()
@@ -401,7 +410,7 @@ BAD_PREDICTION = [
     (["predict", "model.safetensors", "missing.csv"], "missing.csv has no column 'age', 'town', which the model was trained on"),
     (["predict", "model.safetensors", "text.csv"], "text.csv, line 5, column 'age': 'old' is not a number"),
     (["predict", "model.safetensors", "date.csv"], "date.csv, line 2, column 'joined': 'monday' is not a date like 2024-12-31"),
-    (["predict", "model.safetensors", "class.csv"], "column 'rich': the class 'poor' has no training row; learnt were '<=50K'"),
+    (["predict", "model.safetensors", "class.csv"], "column 'rich': the class 'poor' has no training row"),
     (["predict", "model.safetensors", "narrow.csv", "--no-header"], "narrow.csv has 2 columns, but the model was trained on"),
     (["predict", "model.safetensors", "new.csv", "--out", "p.xlsx"], "--out takes a file named *.csv or *.tsv"),
     (["predict", "model.safetensors", "new.csv", "--json"], "give the predictions a file with --out"),

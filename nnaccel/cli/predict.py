@@ -34,6 +34,9 @@ def predict(
         Path | None, typer.Option(metavar="FILE", help="FILE.csv or .tsv, with .gz to compress; by default stdout.")
     ] = None,
     proba: Annotated[bool, typer.Option("--proba", help="The probability of each class as well.")] = False,
+    keep: Annotated[
+        str, typer.Option(metavar="COL,...", help="Columns of DATA to copy beside the predictions, such as an id.")
+    ] = "",
     target: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file of the truth, where rows are an array.")
     ] = None,
@@ -63,14 +66,18 @@ def predict(
     source = open_source(data, FileOptions(header, delimiter, encoding, aside), learnt.columns if learnt.named else ())
     places = learnt.places(source)
     judge.has_truth = all(name in places for name in learnt.target.names)
+    # They are read a second time, as text, under names that no column has.
+    kept = {f"\0{source.columns[place]}": place for place in source.positions(keep)}
 
     began, count = time.perf_counter(), 0
     progress = ProgressLine(say.stream, silent=quiet)
     with _writer(out) as writer:
-        writer.writerow(_column_names(model, proba))
-        for table in source.parts(places, learnt.texts, options.row_range(rows)):
+        writer.writerow([*(name[1:] for name in kept), *_column_names(model, proba)])
+        for table in source.parts(places | kept, learnt.texts | kept.keys(), options.row_range(rows)):
             outputs = model.outputs(table)
-            writer.writerows(_rows(model, outputs, proba))
+            copied = [table.text(name) for name in kept]
+            columns = [text.mapped(text.words, "", object).tolist() for text in copied]
+            writer.writerows(zip(*columns, *_columns(model, outputs, proba), strict=True))
             judge.add(table, outputs)
             count += len(table)
             progress.show(f"{count:,} rows")
@@ -164,14 +171,14 @@ def _column_names(model: "Model", proba: bool) -> list[str]:
     return [*target.names, *(f"probability_{label}" for label in target.classes or target.names)]
 
 
-def _rows(model: "Model", outputs: "np.ndarray", proba: bool) -> Iterator[list[str]]:
-    """The lines of the file of predictions, as text."""
+def _columns(model: "Model", outputs: "np.ndarray", proba: bool) -> list[list[str]]:
+    """The columns of the file of predictions, as text."""
     decided = model.decide(outputs)
     columns = [_as_text(column, outputs.dtype) for column in decided.reshape(len(outputs), -1).T]
     if proba:
         probabilities = model.probabilities(outputs)[:, -len(_column_names(model, True)) + len(columns) :]
         columns += [_as_text(column, outputs.dtype) for column in probabilities.T]
-    return map(list, zip(*columns, strict=True))
+    return columns
 
 
 def _as_text(column: "np.ndarray", precision: "np.dtype[Any]") -> list[str]:
