@@ -4,7 +4,7 @@ A feature matrix has, in this order: the numbers, standardised, with 0 for gaps;
 of those that had gaps; and for each column of categories one of zeros and ones for each.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,14 +13,14 @@ import numpy as np
 
 from nnaccel.errors import InputError
 from nnaccel.sources import ALL_ROWS, Source
-from nnaccel.table import Table, Text
-from nnaccel.targets import Target
+from nnaccel.table import Table, Text, read_number
+from nnaccel.targets import BOOLEANS, Target
 
 _BLOCK_CELLS = 1 << 16
 """How many numbers are encoded at a time: they should stay in the cache."""
 
-BOOLEANS = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}
-"""How truth values are spelled, in lower case."""
+_EXAMPLE = datetime(2024, 12, 31, 13, 45)
+"""Its month, day, hour and minute can't be taken for each other."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Numbers:
     ----------
     names : tuple of str
     formats : mapping of str to str
-        For those that are text, how it is read: "boolean", "iso" for dates by ISO 8601, or a format of `strptime`.
+        For those that are text, how it is read: "number", "boolean", "iso" for dates by ISO 8601, or a format of
+        `strptime`.
     mean, scale : float64 array (k,)
         A number x enters as (x - mean) / scale, a gap as 0.
     had_gaps : bool array (k,)
@@ -58,7 +59,7 @@ class Categories:
     ----------
     name : str
     words : tuple of str
-        The ones that were frequent, the most frequent first.
+        The ones that were frequent, the most frequent first; as `plain_word` spells them.
     has_others : bool
         Whether there is a column for all other words, which were rare or are new. Without it, they have no 1.
     had_gaps : bool
@@ -79,9 +80,8 @@ class Categories:
         """Which of its columns is 1 in each row, int (n,); -1 for none."""
         others = len(self.words) if self.has_others else -1
         place = {word: k for k, word in enumerate(self.words)}
-        return text.mapped(
-            [place.get(word, others) for word in text.words], self.width - 1 if self.had_gaps else others, np.int64
-        )
+        gap = self.width - 1 if self.had_gaps else others
+        return text.mapped([place.get(plain_word(word), others) for word in text.words], gap, np.int64)
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,16 @@ class Encoding:
         target = self.target.names if self.target.is_text else ()
         return frozenset((*self.numbers.formats, *(column.name for column in self.categories), *target))
 
-    def places(self, source: Source) -> dict[str, int]:
+    def places(self, source: Source, also: Collection[str] = ()) -> dict[str, int]:
         """Where the columns stand in another source, the target's only if they are there.
 
         By name; or by position where the source or the encoding has no names, with or without the target.
+
+        Parameters
+        ----------
+        source : Source
+        also : collection of str
+            More columns of the file that it was learnt from, wanted if they are there.
 
         Raises
         ------
@@ -132,17 +138,20 @@ class Encoding:
             If a column is missing.
         """
         if source.named and self.named:
-            missing = [name for name in self.inputs if name not in source.columns]
+            there = set(source.columns)
+            missing = [name for name in self.inputs if name not in there]
             if missing:
                 raise InputError(
                     f"{source.name} has no column {', '.join(map(repr, missing[:5]))}"
                     f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}, which the model was trained on; it has "
                     f"{source.describe_columns()}."
                 )
-            wanted = (*self.inputs, *self._present(source.columns))
-            return {name: source.columns.index(name) for name in wanted}
-        layout = self._layout(source)
-        return {name: layout.index(name) for name in (*self.inputs, *self._present(layout))}
+            layout = source.columns
+        else:
+            layout = self._layout(source)
+        place = {name: position for position, name in enumerate(layout)}
+        wanted = (*self.inputs, *self._present(layout), *(name for name in also if name in place))
+        return {name: place[name] for name in wanted}
 
     def tables(self, source: Source, rows: range = ALL_ROWS) -> Iterator[Table]:
         """The rows of another source, part by part, with the columns that were learnt."""
@@ -225,10 +234,16 @@ class Encoding:
             for c in described["categories"]
         )
         for array in (numbers.mean, numbers.scale, numbers.had_gaps):
-            if array.shape != (len(numbers.names),):
-                raise ValueError("the encoding's arrays have the wrong length")
+            if array.shape != (len(numbers.names),) or not np.isfinite(array).all():
+                raise ValueError("the encoding's arrays have the wrong length, or hold what is no number")
+        if not (numbers.scale > 0).all():
+            raise ValueError("the encoding's scales aren't positive")
         target = Target.restore(described["target"], arrays.get("target_mean"), arrays.get("target_scale"))
-        return Encoding(tuple(described["columns"]), bool(described["named"]), numbers, categories, target)
+        encoding = Encoding(tuple(described["columns"]), bool(described["named"]), numbers, categories, target)
+        used = (*encoding.inputs, *target.names)
+        if len(set(used)) < len(used) or not {*used, *numbers.formats} <= set(encoding.columns):
+            raise ValueError("the encoding uses a column twice, or one that it doesn't have")
+        return encoding
 
     def _write_numbers(self, block: np.ndarray, raw: np.ndarray, table: Table, rows: Any) -> None:
         """Standardise numbers, (m, k), into the first columns of `block`, and mark the gaps."""
@@ -283,37 +298,45 @@ def number_reader(table: Table, names: tuple[str, ...], formats: Mapping[str, st
     formats : mapping of str to str
         How those that are text are read.
     """
-    plain = tuple(name for name in table.number_names if name in names and name not in formats)
-    if plain == names:
+    if names == table.number_names and not formats:
         return lambda rows: table.matrix(names, rows).astype(np.float64, copy=False)
-    columns = {name: _number_column(table, name, formats) for name in names if name not in plain}
-    at = [names.index(name) for name in plain]
+    place = {name: position for position, name in enumerate(table.number_names)}
+    plain = [k for k, name in enumerate(names) if name in place and name not in formats]
+    positions = [place[names[k]] for k in plain]
+    others = sorted(set(range(len(names))) - set(plain))
+    columns = {k: _number_column(table, names[k], formats) for k in others}
 
     def read(rows: Any) -> np.ndarray:
-        matrix = table.matrix(plain, rows)
-        block = np.empty((len(matrix), len(names)))
-        block[:, at] = matrix
-        for name, column in columns.items():
-            block[:, names.index(name)] = column[rows]
+        chosen = table.numbers[rows]
+        block = np.empty((len(chosen), len(names)))
+        block[:, plain] = chosen[:, positions]
+        for k, column in columns.items():
+            block[:, k] = column[rows]
         return block
 
     return read
 
 
 def _number_column(table: Table, name: str, formats: Mapping[str, str]) -> np.ndarray:
-    if name not in formats:
+    if name not in formats and not table.is_text(name):
         return table.number(name)
-    return table.parsed(name, word_reader(formats[name]), describe_format(formats[name]))
+    form = formats.get(name, "number")
+    what = f"{describe_format(form)}, as the column's others were: correct it, or leave it empty"
+    return table.parsed(name, word_reader(form), what)
 
 
 def word_reader(form: str) -> Callable[[str], float]:
     """What turns a word into a number: a truth value into 0 or 1, a date into days since 1970.
+
+    It raises `ValueError` for a word that is none.
 
     Examples
     --------
     >>> word_reader("boolean")("Yes"), word_reader("%d.%m.%Y")("02.01.1970"), word_reader("iso")("1970-01-01T12:00")
     (1.0, 1.0, 0.5)
     """
+    if form == "number":
+        return read_number
     if form == "boolean":
         return _boolean
     if form == "iso":
@@ -322,10 +345,30 @@ def word_reader(form: str) -> Callable[[str], float]:
 
 
 def describe_format(form: str) -> str:
-    """What a word should be, for a sentence."""
+    """What a word should be, for a sentence.
+
+    Examples
+    --------
+    >>> describe_format("iso"), describe_format("%d.%m.%Y %H:%M")
+    ('a date like 2024-12-31', 'a date like 31.12.2024 13:45')
+    """
+    if form == "number":
+        return "a number"
     if form == "boolean":
         return f"one of {', '.join(BOOLEANS)}"
-    return f"a date like {datetime(2024, 12, 31).isoformat(sep=' ') if form == 'iso' else datetime(2024, 12, 31).strftime(form)}"
+    return f"a date like {_EXAMPLE.date().isoformat() if form == 'iso' else _EXAMPLE.strftime(form)}"
+
+
+def plain_word(word: str) -> str:
+    """A word, a whole number without its point: what is written 3 in one file is often 3.0 where a column has gaps.
+
+    Examples
+    --------
+    >>> plain_word("3.0"), plain_word("3"), plain_word("3.05"), plain_word("v1.0")
+    ('3', '3', '3.05', 'v1.0')
+    """
+    whole, _, zeros = word.partition(".")
+    return whole if zeros and not zeros.strip("0") and whole.lstrip("-").isdecimal() else word
 
 
 def _boolean(word: str) -> float:

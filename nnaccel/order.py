@@ -144,9 +144,14 @@ def split_by_group(groups: np.ndarray, fraction: float, seed: int) -> tuple[np.n
     count = _held_out_count(len(groups), fraction)
     sizes = np.bincount(groups)
     check(len(sizes) > 1, "all rows are of one group, so that none can be held out: group by another column.")
-    chosen = generator(seed, _SPLIT_STREAM).permutation(len(sizes))
-    nearest = int(np.argmin(np.abs(np.cumsum(sizes[chosen]) - count))) + 1
-    return _both_sides(len(groups), np.flatnonzero(np.isin(groups, chosen[: min(nearest, len(sizes) - 1)])))
+    chosen: list[int] = []
+    held_out = 0
+    for group in generator(seed, _SPLIT_STREAM).permutation(len(sizes)).tolist():
+        # A group is held out if that brings their number nearer to what is wanted, and something is left to train on.
+        if 2 * held_out + sizes[group] < 2 * count and len(chosen) < len(sizes) - 1:
+            chosen.append(group)
+            held_out += sizes[group]
+    return _both_sides(len(groups), np.flatnonzero(np.isin(groups, chosen or [np.argmin(sizes)])))
 
 
 def split_by_time(times: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -174,12 +179,13 @@ def split_by_time(times: np.ndarray, fraction: float) -> tuple[np.ndarray, np.nd
     >>> split_by_time(np.array([2001, 2003, 2002, 2003]), 0.5)
     (array([0, 2], dtype=int32), array([1, 3], dtype=int32))
     """
-    first_held_out = np.sort(times)[-_held_out_count(len(times), fraction)]
-    held_out = times >= first_held_out
-    if held_out.all():
-        held_out = times > first_held_out
-    check(bool(held_out.any()), "all rows are of one time, so that none can be held out: take another column.")
-    return _both_sides(len(times), np.flatnonzero(held_out))
+    count = _held_out_count(len(times), fraction)
+    first_held_out = np.sort(times)[-count]
+    sides = [times >= first_held_out, times > first_held_out]
+    possible = [held_out for held_out in sides if held_out.any() and not held_out.all()]
+    check(bool(possible), "all rows are of one time, so that none can be held out: take another column.")
+    nearest = min(possible, key=lambda held_out: abs(int(held_out.sum()) - count))
+    return _both_sides(len(times), np.flatnonzero(nearest))
 
 
 def _held_out_count(rows: int, fraction: float) -> int:

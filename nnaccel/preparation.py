@@ -11,7 +11,7 @@ from nnaccel.losses import Loss
 from nnaccel.order import split, split_by_group, split_by_time
 from nnaccel.sources import ALL_ROWS, Source
 from nnaccel.table import Table
-from nnaccel.targets import Target, Task, choose_task, class_numbers, present
+from nnaccel.targets import Target, Task, check_loss, choose_task, class_numbers, present
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Roles:
     time : str, optional
         The latest rows are held out. No feature.
     categorical : str
-        To be read as text, though they look like numbers.
+        To be taken as categories, though they look like numbers or dates.
     """
 
     target: str | None = None
@@ -161,9 +161,10 @@ def prepare(
     columns = _resolve(source, question.roles, encoding)
     if encoding is None:
         places = {name: place for place, name in enumerate(source.columns) if name not in columns.dropped}
-        table = source.read(places, columns.text, question.rows)
+        table = source.read(places, columns.categorical, question.rows)
     else:
-        table = source.read(_known_places(source, columns, encoding), columns.text | encoding.texts, question.rows)
+        places = _known_places(source, columns, encoding, question.roles.target)
+        table = source.read(places, columns.categorical | encoding.texts, question.rows)
 
     remarks = list(source.remarks)
     rows = _rows_with_target(table, columns.targets, remarks)
@@ -171,20 +172,24 @@ def prepare(
         task, reason = choose_task(table, columns.targets, question.task, question.loss)
     else:
         task, reason = encoding.target.task, "as the model was trained"
+        _check_goes_on(encoding.target, question.loss)
     kept, held, held_out_by = _split(table, rows, columns, task, question, validation)
     findings = Findings()
     if encoding is None:
-        scaled = question.loss is None or question.loss.domain[0] == -np.inf
-        target = Target.learn(table, columns.targets, kept, task, scaled)
-        encoding, findings = learn_encoding(source, table, kept, columns.unused, target)
+        target = Target.learn(table, columns.targets, kept, task, scaled=not _in_own_units(question.loss))
+        encoding, findings = learn_encoding(source, table, kept, columns.unused, target, columns.categorical)
+        remarks += findings.remarks
     remarks += _respelled(encoding.target, table)
 
     training = _encode(encoding, table, kept, columns.weight, question.dtype)
+    _check_weights(training, source, columns.weight, "training")
     class_weights = _balanced(training, encoding.target) if question.class_weight else None
     if validation is not None:
         held_out: Part | None = _encode_source(encoding, validation, columns.weight, question.dtype, remarks)
+        _check_weights(held_out, validation, columns.weight, "validation")
     else:
         held_out = _encode(encoding, table, held, columns.weight, question.dtype) if len(held) else None
+        _check_weights(held_out, source, columns.weight, "held-out")
     return Prepared(encoding, training, held_out, class_weights, reason, held_out_by, findings, remarks)
 
 
@@ -197,7 +202,7 @@ class _Columns:
     group: str | None
     time: str | None
     dropped: frozenset[str]
-    text: frozenset[str]
+    categorical: frozenset[str]
 
     @property
     def unused(self) -> frozenset[str]:
@@ -228,35 +233,68 @@ def _resolve(source: Source, roles: Roles, encoding: Encoding | None) -> _Column
 def _targets(source: Source, given: str | None, encoding: Encoding | None) -> tuple[str, ...]:
     if encoding is not None:
         return encoding.target.names
-    if given is not None:
-        return tuple(source.columns[place] for place in source.positions(given))
-    check(
-        bool(source.targets),
-        f"say which column of {source.name} is to be predicted, with --target; it has {source.describe_columns()}.",
-    )
-    return source.targets
+    if given is None:
+        check(
+            bool(source.targets),
+            f"say which column of {source.name} is to be predicted, with --target; it has {source.describe_columns()}.",
+        )
+        return source.targets
+    targets = tuple(dict.fromkeys(source.columns[place] for place in source.positions(given)))
+    check(bool(targets), f"--target names no column of {source.name}; it has {source.describe_columns()}.")
+    return targets
 
 
-def _known_places(source: Source, columns: _Columns, encoding: Encoding) -> dict[str, int]:
-    """Where the columns of an encoding stand, and those with a role."""
+def _known_places(source: Source, columns: _Columns, encoding: Encoding, given: str | None) -> dict[str, int]:
+    """Where the columns of an encoding stand, and those with a role; `given` is what the user called the target."""
     places = encoding.places(source)
     check(
         all(name in places for name in columns.targets),
-        f"{source.name} lacks the target {', '.join(map(repr, columns.targets))}: there is nothing to learn from.",
+        f"{source.name} lacks the target {_listed(columns.targets)}: there is nothing to learn from.",
     )
+    check(
+        given is None or source.positions(given) == [places[name] for name in columns.targets],
+        f"the model predicts {_listed(columns.targets)}, so --target can't be {given!r}: leave it out.",
+    )
+    needed = {places[name]: name for name in encoding.inputs}
+    for name in columns.dropped:
+        check(
+            source.columns.index(name) not in needed,
+            f"column {name!r} is an input of the model, so it can't be dropped: leave out --drop, or train a new model.",
+        )
     with_a_role = columns.unused - columns.dropped
     return places | {name: source.columns.index(name) for name in with_a_role}
+
+
+def _check_goes_on(target: Target, loss: Loss | None) -> None:
+    """Refuse a loss that the target of a model that was trained before isn't encoded for."""
+    if loss is not None:
+        check_loss(loss, target.task)
+        check(
+            target.mean is None or not _in_own_units(loss),
+            f"the model's target is standardised, but the loss {loss.name} needs it in its own units: train a new model.",
+        )
+
+
+def _in_own_units(loss: Loss | None) -> bool:
+    """Whether a loss needs numbers as they are: counts, say, which standardised would be negative."""
+    return loss is not None and loss.domain[0] > -np.inf
 
 
 def _rows_with_target(table: Table, names: tuple[str, ...], remarks: list[str]) -> np.ndarray:
     there = present(table, names)
     missing = len(table) - int(there.sum())
-    check(
-        missing < len(table), f"{table.source}: column {', '.join(map(repr, names))} is empty, so there is no target."
-    )
+    check(missing < len(table), f"{table.source}: no row has the target {_listed(names)}: give another --target.")
     if missing:
-        remarks.append(f"{missing:,} rows of {table.source} have no target and are left out")
+        remarks.append(_left_out(missing, table.source))
     return np.flatnonzero(there).astype(np.int32)
+
+
+def _left_out(rows: int, source: str) -> str:
+    return f"{rows:,} rows of {source} have no target and are left out"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def _split(
@@ -275,9 +313,11 @@ def _split(
     if columns.group is not None:
         groups = np.unique(class_numbers(table, columns.group)[rows], return_inverse=True)[1]
         kept, held = split_by_group(groups, fraction, seed)
+        without = int(table.missing(columns.group)[rows].sum())
         chosen = f"whole groups of {columns.group!r} at random, seed {seed}"
+        chosen += f"; the {without:,} rows without one are a group" if without else ""
     elif columns.time is not None:
-        kept, held = split_by_time(_times(table, columns.time)[rows], fraction)
+        kept, held = split_by_time(_times(table, columns.time, rows), fraction)
         chosen = f"the latest by {columns.time!r}"
     else:
         labels = class_numbers(table, columns.targets[0])[rows] if task == "classification" else None
@@ -286,18 +326,27 @@ def _split(
     return rows[kept], rows[held], chosen
 
 
-def _times(table: Table, name: str) -> np.ndarray:
-    """A column of numbers or dates, (n,)."""
-    if table.missing(name).any():
-        raise table.error(name, int(np.argmax(table.missing(name))), "there is no time: fill it in, or drop the row")
+def _times(table: Table, name: str, rows: np.ndarray) -> np.ndarray:
+    """A column of numbers or dates in some rows, (n,)."""
+    missing = table.missing(name)[rows]
+    if missing.any():
+        row = int(rows[np.argmax(missing)])
+        raise table.error(name, row, "there is no time: fill it in, or leave out the row")
     if not table.is_text(name):
-        return table.number(name)
-    form = find_format(table.text(name).words)
-    if form is None or form == "boolean":
+        numbers: np.ndarray = table.number(name)[rows]
+        return numbers
+    text = table.text(name)
+    form = find_format(text.words)
+    if form in (None, "boolean"):
+        strange = next((word for word in text.words if find_format([word]) is None), text.words[-1])
+        row = int(np.argmax(text.codes == text.words.index(strange)))
         raise table.error(
-            name, 0, f"{table.text(name).words[0]!r} is no time: give --time a column of dates or numbers"
+            name,
+            row,
+            f"{strange!r} is no time as others are: give --time a column of dates, all written alike, or numbers",
         )
-    return table.parsed(name, word_reader(form), "a date")
+    times: np.ndarray = table.parsed(name, word_reader(str(form)), "a time")[rows]
+    return times
 
 
 def _respelled(target: Target, table: Table) -> list[str]:
@@ -317,11 +366,19 @@ def _weights(table: Table, name: str, rows: np.ndarray) -> np.ndarray:
     bad = ~(weights >= 0) | np.isinf(weights)
     if bad.any():
         row = int(np.argmax(bad))
-        raise table.error(name, int(rows[row]), f"a weight must be a number, 0 or more, not {weights[row]:g}")
-    check(
-        bool(weights.any()), f"{table.source}: all weights in column {name!r} are zero: there is nothing to learn from."
-    )
+        value = "a gap" if np.isnan(weights[row]) else f"{weights[row]:g}"
+        raise table.error(
+            name, int(rows[row]), f"a weight must be a number, 0 or more, not {value}: correct it, or leave out the row"
+        )
     return weights
+
+
+def _check_weights(part: Part | None, source: Source, name: str | None, purpose: str) -> None:
+    check(
+        part is None or part.weights is None or bool(part.weights.any()),
+        f"{source.name}: the weights in column {name!r} are zero in all {purpose} rows, so none of them counts: leave out "
+        "--weight, or correct them.",
+    )
 
 
 def _balanced(part: Part, target: Target) -> np.ndarray:
@@ -333,19 +390,25 @@ def _balanced(part: Part, target: Target) -> np.ndarray:
 
 
 def _encode_source(encoding: Encoding, source: Source, weight: str | None, dtype: str, remarks: list[str]) -> Part:
-    """All rows of a source that have a target, encoded part by part."""
-    places = encoding.places(source)
+    """All rows of a source that have a target, encoded part by part; weighted if the source has the weights."""
+    places = encoding.places(source, () if weight is None else (weight,))
     check(
         all(name in places for name in encoding.target.names),
-        f"{source.name} lacks the target {', '.join(map(repr, encoding.target.names))}, so nothing can be validated on it.",
+        f"{source.name} lacks the target {_listed(encoding.target.names)}, so nothing can be validated on it.",
     )
-    if weight is not None:
-        places |= {weight: source.position(weight)}
-    parts = []
+    if weight is not None and weight not in places:
+        remarks.append(f"{source.name} has no column {weight!r}: all its rows count the same")
+        weight = None
+    parts, missing = [], 0
     for table in source.parts(places, encoding.texts):
-        rows = np.flatnonzero(present(table, encoding.target.names))
+        there = present(table, encoding.target.names)
+        missing += len(table) - int(there.sum())
         remarks += [remark for remark in _respelled(encoding.target, table) if remark not in remarks]
-        parts.append(_encode(encoding, table, rows, weight, dtype))
-    check(any(len(part.y) for part in parts), f"{source.name} has no row with a target.")
+        parts.append(_encode(encoding, table, np.flatnonzero(there), weight, dtype))
+    check(
+        any(len(part.y) for part in parts), f"{source.name} has no row with a target: nothing can be validated on it."
+    )
+    if missing:
+        remarks.append(_left_out(missing, source.name))
     weights = None if weight is None else np.concatenate([part.weights for part in parts if part.weights is not None])
     return Part(np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts]), weights)

@@ -1,15 +1,15 @@
 """Targets: whether they are classes or numbers, and how they become what a network is trained on, and back."""
 
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from nnaccel.errors import InputError, check
+from nnaccel.errors import check
 from nnaccel.losses import BinaryCrossEntropy, Loss
-from nnaccel.table import Table, write_number
+from nnaccel.table import Table, read_number, write_number
 
 Task = Literal["classification", "multilabel", "regression"]
 Label = str | int | float
@@ -19,10 +19,19 @@ MOST_WHOLE_NUMBERS = 20
 
 _MOST_CLASSES = 1000
 
+BOOLEANS = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}
+"""How truth values are spelled, in lower case."""
+
 USUAL_LOSS: dict[Task, str] = {
     "classification": "softmax_cross_entropy",
     "multilabel": "binary_cross_entropy",
     "regression": "mean_squared_error",
+}
+
+_TASK_NAMES: dict[Task, str] = {
+    "classification": "classification",
+    "multilabel": "task of several labels",
+    "regression": "regression",
 }
 
 
@@ -47,18 +56,33 @@ def choose_task(table: Table, names: Sequence[str], wanted: str, loss: Loss | No
         wanted in ("auto", "classification", "regression"),
         f"unknown task {wanted!r}; known: auto, classification, regression.",
     )
-    if len(names) > 1:
-        task, reason = _task_of_several(table, names, wanted)
+    if isinstance(loss, BinaryCrossEntropy) or len(names) > 1:
+        task, reason = _task_of_several(table, names, wanted, loss)
     elif wanted != "auto":
         task, reason = cast(Task, wanted), "as asked for"
-    elif loss is not None and not isinstance(loss, BinaryCrossEntropy):
+    elif loss is not None:
         task = "classification" if loss.targets == "labels" else "regression"
         reason = f"for the loss {loss.name}"
     else:
         task, reason = _task_of_one(table, names[0])
-    if loss is not None and (loss.targets == "labels", isinstance(loss, BinaryCrossEntropy)) != _kind_of_loss(task):
-        raise InputError(f"the loss {loss.name} doesn't suit a {task}: take {USUAL_LOSS[task]}, or another --task.")
+    if loss is not None:
+        check_loss(loss, task)
     return task, reason
+
+
+def check_loss(loss: Loss, task: Task) -> None:
+    """Refuse a loss that can't be minimised in a task.
+
+    Raises
+    ------
+    InputError
+        If it is for classes and the task isn't, or the other way round.
+    """
+    kind = (loss.targets == "labels", isinstance(loss, BinaryCrossEntropy))
+    check(
+        kind == (task == "classification", task == "multilabel"),
+        f"the loss {loss.name} doesn't suit a {_TASK_NAMES[task]}: take {USUAL_LOSS[task]}, or another --task.",
+    )
 
 
 def present(table: Table, names: Sequence[str]) -> np.ndarray:
@@ -124,9 +148,15 @@ class Target:
             )
         if not scaled:
             return Target(tuple(names), task)
-        scale = y.std(axis=0)
-        check(bool(np.isfinite(scale).all()), f"{table.source}: the target's numbers are too large: scale them first.")
-        return Target(tuple(names), task, mean=y.mean(axis=0), scale=scale)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, scale = y.mean(axis=0), y.std(axis=0)
+        for name, spread in zip(names, scale, strict=True):
+            check(
+                0 < spread < np.inf,
+                f"{table.source}: the numbers in column {name!r} are too {'large' if spread else 'near to each other'} to "
+                "be standardised: scale them first.",
+            )
+        return Target(tuple(names), task, mean=mean, scale=scale)
 
     @property
     def outputs(self) -> int:
@@ -144,12 +174,23 @@ class Target:
         Raises
         ------
         InputError
-            If a label wasn't learnt, or a number is none.
+            If a label wasn't learnt, or a number is none, or too large.
         """
         if self.classes:
             return self._class_numbers(table, self.names[0])
         y = _numbers(table, self.names)
-        return y if self.mean is None or self.scale is None else (y - self.mean) / self.scale
+        if self.task == "multilabel":
+            _check_labels(table, self.names, y)
+        if self.mean is None or self.scale is None:
+            return y
+        with np.errstate(over="ignore"):
+            scaled: np.ndarray = (y - self.mean) / self.scale
+        if np.isinf(scaled).any():
+            row, column = np.argwhere(np.isinf(scaled))[0]
+            raise table.error(
+                self.names[column], int(row), f"{y[row, column]:g} is too large: correct it, or leave it empty"
+            )
+        return scaled
 
     def decode(self, predictions: np.ndarray) -> np.ndarray:
         """Undo the scaling of numbers, (n, outputs); probabilities stay as they are."""
@@ -162,8 +203,9 @@ class Target:
         """The labels in a table that are read as ones that were learnt, though spelled a little differently."""
         if not self.is_text:
             return {}
-        words = [word for word in table.text(self.names[0]).words if word not in self.classes]
-        return {word: self.classes[number] for word in words if (number := self._alike().get(_bare(word))) is not None}
+        known, alike = set(self.classes), self._alike()
+        words = [word for word in table.text(self.names[0]).words if word not in known]
+        return {word: self.classes[number] for word in words if (number := alike.get(_bare(word))) is not None}
 
     def labels(self) -> np.ndarray:
         """The label of each class, (classes,)."""
@@ -175,8 +217,28 @@ class Target:
 
     @staticmethod
     def restore(described: Mapping[str, Any], mean: np.ndarray | None, scale: np.ndarray | None) -> "Target":
-        """The target that was described."""
-        return Target(tuple(described["names"]), described["task"], tuple(described["classes"]), mean, scale)
+        """The target that was described.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the description doesn't fit together.
+        """
+        classes = tuple(described["classes"])
+        target = Target(tuple(described["names"]), described["task"], classes, mean, scale)
+        several = target.task == "multilabel" or len(target.names) > 1
+        if target.task not in USUAL_LOSS or not target.names or (target.task == "classification" and several):
+            raise ValueError("the target's task doesn't fit its columns")
+        if bool(target.classes) != (target.task == "classification") or list(classes) != sorted(set(classes)):
+            raise ValueError("the target's classes don't fit its task, or aren't in order")
+        if (mean is None) != (scale is None) or (mean is not None and target.task != "regression"):
+            raise ValueError("the target's scale doesn't fit its task")
+        for array in (mean, scale):
+            if array is not None and (array.shape != (len(target.names),) or not np.isfinite(array).all()):
+                raise ValueError("the target's scale has the wrong length, or is no number")
+        if scale is not None and not (scale > 0).all():
+            raise ValueError("the target's scale isn't positive")
+        return target
 
     def _class_numbers(self, table: Table, name: str) -> np.ndarray:
         if self.is_text:
@@ -185,7 +247,7 @@ class Target:
             alike = self._alike()
             numbers = text.mapped([known.get(word, alike.get(_bare(word), -1)) for word in text.words], -1, np.int32)
         else:
-            values, labels = table.number(name), self.labels()
+            values, labels = _numbers(table, [name])[:, 0], self.labels()
             nearest = np.searchsorted(labels, values).clip(max=len(labels) - 1)
             numbers = np.where(labels[nearest] == values, nearest, -1).astype(np.int32)
         unknown = (numbers < 0) & ~table.missing(name)
@@ -195,14 +257,16 @@ class Target:
             raise table.error(
                 name,
                 row,
-                f"the class {text.words[text.codes[row]]!r} has no training row; learnt were {self._listed()}",
+                f"the class {text.words[text.codes[row]]!r} has no training row (learnt were {self._listed()}): correct it, "
+                "or leave it empty",
             )
         return numbers
 
     def _alike(self) -> dict[str, int]:
-        """The classes by a spelling without case and final stop; none where two would be the same."""
+        """The classes by a spelling without case and final stop, but for those that this makes the same."""
         bare = [_bare(str(label)) for label in self.classes]
-        return {word: number for number, word in enumerate(bare)} if len(set(bare)) == len(bare) else {}
+        counts = Counter(bare)
+        return {word: number for number, word in enumerate(bare) if counts[word] == 1}
 
     def _listed(self) -> str:
         shown = ", ".join(repr(label) for label in self.classes[:10])
@@ -211,10 +275,6 @@ class Target:
 
 def _bare(word: str) -> str:
     return word.lower().rstrip(". ")
-
-
-def _kind_of_loss(task: Task) -> tuple[bool, bool]:
-    return task == "classification", task == "multilabel"
 
 
 def _task_of_one(table: Table, name: str) -> tuple[Task, str]:
@@ -231,12 +291,24 @@ def _task_of_one(table: Table, name: str) -> tuple[Task, str]:
     return "regression", f"{found}; --task classification to predict them as classes"
 
 
-def _task_of_several(table: Table, names: Sequence[str], wanted: str) -> tuple[Task, str]:
-    check(wanted != "classification", f"a classification has one target, not {len(names)}: give one, or --task auto.")
+def _task_of_several(table: Table, names: Sequence[str], wanted: str, loss: Loss | None) -> tuple[Task, str]:
+    """As `choose_task`, where each column is a label, or a number, of its own."""
+    of_classes = wanted == "classification" or (loss is not None and loss.targets == "labels")
+    check(
+        not of_classes or len(names) == 1,
+        f"a classification has one target, not {len(names)}: give one, or leave out --task and --loss.",
+    )
+    if wanted == "regression":
+        return "regression", "as asked for"
+    if isinstance(loss, BinaryCrossEntropy):
+        _check_labels(table, names, _numbers(table, names))
+        return "multilabel", f"for the loss {loss.name}"
+    if loss is not None:
+        return "regression", f"for the loss {loss.name}"
     y = _numbers(table, names)
-    if wanted == "auto" and np.isin(y[~np.isnan(y)], (0, 1)).all():
+    if np.isin(y[~np.isnan(y)], (0, 1)).all():
         return "multilabel", f"the {len(names)} targets are zeros and ones"
-    return "regression", "as asked for" if wanted == "regression" else f"there are {len(names)} targets"
+    return "regression", f"there are {len(names)} targets"
 
 
 def _classes(table: Table, name: str, rows: np.ndarray) -> tuple[Label, ...]:
@@ -244,8 +316,8 @@ def _classes(table: Table, name: str, rows: np.ndarray) -> tuple[Label, ...]:
         text = table.text(name)
         classes: tuple[Label, ...] = tuple(sorted(text.words[code] for code in np.unique(text.codes[rows])))
     else:
-        values = np.unique(table.number(name)[rows])
-        classes = tuple(int(value) if value == math.floor(value) else float(value) for value in values)
+        values = np.unique(_numbers(table, [name])[rows])
+        classes = tuple(_class_label(value) for value in values.tolist())
     check(
         len(classes) >= 2,
         f"{table.source}: every training row has the same target {name!r}, {classes[0]!r}: there is nothing to learn."
@@ -261,12 +333,40 @@ def _classes(table: Table, name: str, rows: np.ndarray) -> tuple[Label, ...]:
     return classes
 
 
+def _class_label(value: float) -> int | float:
+    # Beyond 2**53 floats are sparser than whole numbers.
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
 def _numbers(table: Table, names: Sequence[str]) -> np.ndarray:
-    """The targets as numbers, float64 (n, outputs)."""
-    columns = [table.number(name).astype(np.float64) for name in names]
-    for name, column in zip(names, columns, strict=True):
+    """The targets as numbers, float64 (n, outputs), truth values as 0 and 1."""
+    columns = []
+    for name in names:
+        column = (
+            table.parsed(name, _read_target, "a number: correct it, or leave it empty")
+            if table.is_text(name)
+            else table.number(name).astype(np.float64)
+        )
         infinite = np.isinf(column)
         if infinite.any():
             row = int(np.argmax(infinite))
-            raise table.error(name, row, f"{write_number(column[row])} is no number to learn: remove the row")
+            raise table.error(
+                name, row, f"{write_number(column[row])} is no number to learn: correct it, or leave it empty"
+            )
+        columns.append(column)
     return np.stack(columns, axis=1)
+
+
+def _read_target(word: str) -> float:
+    truth = BOOLEANS.get(word.lower())
+    return read_number(word) if truth is None else truth
+
+
+def _check_labels(table: Table, names: Sequence[str], y: np.ndarray) -> None:
+    """Refuse labels, (n, labels), other than 0 and 1; gaps pass."""
+    strange = ~(np.isin(y, (0, 1)) | np.isnan(y))
+    if strange.any():
+        row, column = np.argwhere(strange)[0]
+        raise table.error(
+            names[column], int(row), f"{write_number(y[row, column])} is no label: these are 0 or 1, or yes or no"
+        )
