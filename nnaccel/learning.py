@@ -181,7 +181,7 @@ def _spoiled(name: str, text: Text) -> list[str]:
     for read in readers:
         bad = np.array([not _reads(read, word) for word in text.words], bool)
         rows = int(counts[bad].sum())
-        if 0 < rows <= (1 - _MOST) * counts.sum():
+        if rows and counts[~bad].sum() >= _MOST * counts.sum():
             first = text.words[int(np.argmax(bad))]
             others = " and the like" if bad.sum() > 1 else ""
             return [f"{name!r} is text because of {first!r}{others} in {rows:,} row{'s' if rows > 1 else ''}"]
