@@ -6,6 +6,8 @@ import gzip
 import lzma
 import os
 import secrets
+import shutil
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,7 +17,10 @@ from typing import IO, Any, cast
 from nnaccel.errors import InputError, check
 
 _COMPRESSIONS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-_ZIP, _ZSTANDARD = b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+
+ZIP = b"PK\x03\x04"
+"""The first bytes of a ZIP archive."""
 
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
 """What reading a file raises if it is damaged or can't be read."""
@@ -25,29 +30,78 @@ UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file: unpacked if it is compressed by gzip, bzip2 or xz, or a ZIP archive of one file.
 
-    The first bytes decide, whatever the name says.
+    The first bytes decide, whatever the name says. What isn't compressed comes as an `io.BufferedReader`.
 
     Raises
     ------
     InputError
         If the file isn't there, can't be read, or turns out to be damaged while the block reads it.
     """
+    head = first_bytes(path)
+    check(not head.startswith(_ZSTANDARD), f"{path} is compressed with zstandard, which isn't read: unpack it first.")
+    if head.startswith(ZIP):
+        with zipped(path) as archive, member(path, archive, _only_member(path, archive)) as unpacked:
+            yield unpacked
+        return
     with reading(path), path.open("rb") as file:
-        head = file.read(6)
-        file.seek(0)
-        check(
-            not head.startswith(_ZSTANDARD), f"{path} is compressed with zstandard, which isn't read: unpack it first."
-        )
-        if head.startswith(_ZIP):
-            with zipfile.ZipFile(file) as archive, archive.open(_only_member(path, archive)) as member:
-                yield member
-            return
         for mark, unpack in _COMPRESSIONS.items():
             if head.startswith(mark):
                 with unpack(file) as unpacked:
                     yield cast(IO[bytes], unpacked)
                 return
         yield file
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first bytes of a file, as many as tell how it is compressed.
+
+    Raises
+    ------
+    InputError
+        If the file isn't there or can't be read; also for a pipe or a device, as files are read more than once.
+    """
+    with reading(path):
+        kind = path.stat().st_mode
+        check(
+            stat.S_ISREG(kind) or stat.S_ISDIR(kind),
+            f"{path} is no regular file, and it has to be read more than once: save it as a file first.",
+        )
+        with path.open("rb") as file:
+            return file.read(6)
+
+
+@contextlib.contextmanager
+def zipped(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A ZIP archive.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    with reading(path):
+        try:
+            archive = zipfile.ZipFile(path)
+        except ValueError as error:
+            raise zipfile.BadZipFile(str(error)) from error
+        with archive:
+            yield archive
+
+
+def member(path: Path, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """A file in an archive, to be read inside of `zipped`.
+
+    Raises
+    ------
+    InputError
+        If it is encrypted.
+    """
+    encrypted = bool(archive.getinfo(name).flag_bits & 1)
+    check(not encrypted, f"{path} is encrypted: unpack it first.")
+    try:
+        return archive.open(name)
+    except ValueError as error:
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -74,6 +128,8 @@ def reading(path: Path) -> Iterator[None]:
 def written_whole(path: Path) -> Iterator[Path]:
     """A new file's path, which takes the place of `path` when the block ends well and is removed when it doesn't.
 
+    A file that was there leaves its permissions to the new one; a symbolic link stays, and its target is replaced.
+
     Raises
     ------
     InputError
@@ -90,11 +146,14 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     check_writable(path)
     final = path.resolve()
-    part = final.with_name(f".{final.name[:100]}.{secrets.token_hex(4)}.part")
+    # File names end at 255 bytes, and a character takes up to four.
+    part = final.with_name(f".{final.name[:50]}.{secrets.token_hex(4)}.part")
     try:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+        if final.exists():
+            shutil.copymode(final, part)
         part.replace(final)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror or error}.") from error
@@ -104,9 +163,14 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 def check_writable(path: Path) -> None:
     """Raise `InputError` if a file can't be put there: asked before a long work, so that its result isn't lost."""
-    folder = path.resolve().parent
+    try:
+        folder, exists = path.resolve().parent, path.exists()
+    except (OSError, RuntimeError) as error:
+        # Before Python 3.13 symbolic links in a circle are a RuntimeError.
+        raise InputError(f"{path} can't be written: {getattr(error, 'strerror', None) or error}.") from error
     check(folder.is_dir(), f"{path} can't be written: there is no folder {folder}.")
-    check(not path.exists() or path.is_file(), f"{path} can't be written: it is no regular file.")
+    check(not exists or path.is_file(), f"{path} can't be written: it is no regular file.")
+    check(not exists or os.access(path, os.W_OK), f"{path} can't be written: it is write-protected.")
     check(os.access(folder, os.W_OK), f"{path} can't be written: the folder {folder} is write-protected.")
 
 
@@ -117,6 +181,15 @@ def first_sentence(error: Exception) -> str:
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> str:
     members = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
-    check("xl/workbook.xml" not in members, f"{path} is an Excel workbook, which isn't read: save the sheet as CSV.")
+    for mark, kind in _SPREADSHEETS.items():
+        check(mark not in members, f"{path} is {kind}, which isn't read: save the sheet as CSV.")
     check(len(members) == 1, f"{path} holds {len(members)} files: unpack it, and name the one to read.")
     return members[0]
+
+
+_SPREADSHEETS = {
+    "xl/workbook.xml": "an Excel workbook",
+    "xl/workbook.bin": "an Excel workbook",
+    "content.xml": "an OpenDocument spreadsheet",
+}
+"""Archives that hold a spreadsheet, by a file in them."""

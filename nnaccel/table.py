@@ -4,9 +4,10 @@ Numbers are NaN where a value is missing. Text is stored as numbers of words, -1
 million rows and ten different words takes four bytes a row.
 """
 
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,8 @@ class Table:
         The other columns: text, and numbers that stand apart.
     place : callable
         Says where the row of an index stands: "row 17", or "line 18" in a file of text.
+    decimal_comma : bool
+        Whether numbers that are text have a decimal comma.
 
     Examples
     --------
@@ -132,6 +135,7 @@ class Table:
     numbers: np.ndarray
     others: Mapping[str, Column]
     place: Callable[[int], str] = row_place(0)
+    decimal_comma: bool = False
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -146,7 +150,9 @@ class Table:
             If a word is no number.
         """
         column = self._column(name)
-        return self.parsed(name, read_number, "a number") if isinstance(column, Text) else column
+        if not isinstance(column, Text):
+            return column
+        return self.parsed(name, read_decimal_comma if self.decimal_comma else read_number, "a number")
 
     def parsed(self, name: str, read: Callable[[str], float], what: str) -> np.ndarray:
         """A column of text, each word turned into a number by `read`, (n,); NaN where it is missing.
@@ -187,10 +193,15 @@ class Table:
     def matrix(self, names: tuple[str, ...], rows: Any = slice(None)) -> np.ndarray:
         """Some columns of `numbers`, (rows, k); not copied if they are all of them, in order."""
         chosen: np.ndarray = self.numbers[rows]
-        return chosen if names == self.number_names else chosen[:, [self.number_names.index(name) for name in names]]
+        return chosen if names == self.number_names else chosen[:, [self._positions[name] for name in names]]
+
+    @functools.cached_property
+    def _positions(self) -> dict[str, int]:
+        """Where the columns of numbers stand: there may be thousands."""
+        return {name: position for position, name in enumerate(self.number_names)}
 
     def _column(self, name: str) -> Column:
-        return self.others[name] if name in self.others else self.numbers[:, self.number_names.index(name)]
+        return self.others[name] if name in self.others else self.numbers[:, self._positions[name]]
 
     def error(self, name: str, row: int, finding: str) -> InputError:
         """What to raise for a value: the file, the place and the column, then what was found there."""
@@ -225,9 +236,8 @@ def concatenate(waiting: deque[Table]) -> Table:
         for name, columns in pieces.items():
             columns.append(part.text(name) if name in texts else part.number(name))
         row += len(part)
-    return Table(
-        first.source, names, numbers, {name: _joined(columns) for name, columns in pieces.items()}, first.place
-    )
+    joined = {name: _joined(columns) for name, columns in pieces.items()}
+    return replace(first, number_names=names, numbers=numbers, others=joined)
 
 
 class MixedColumns(Exception):
@@ -248,6 +258,11 @@ def read_number(word: str) -> float:
     if "_" in word:
         raise ValueError
     return float(word)
+
+
+def read_decimal_comma(word: str) -> float:
+    """The number that a word spells, with a comma for the decimal point."""
+    return read_number(word.replace(",", "."))
 
 
 def write_number(value: Any) -> str:

@@ -3,10 +3,11 @@
 A source knows its columns before it reads a row. `opening.py` finds out what kind a file is.
 """
 
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,18 +31,15 @@ class FileOptions:
     delimiter : str, optional
         What stands between the values of a text file; None finds it out.
     encoding : str
-        Of a text file.
+        Of a text file. One that begins with the mark of UTF-16 or UTF-32 needn't have it named.
     target : str, optional
         A file with the targets, one for each row, where arrays lie in files of their own.
-    text : frozenset of str
-        Columns to read as text, whatever they look like.
     """
 
     header: bool | None = None
     delimiter: str | None = None
-    encoding: str = "utf-8-sig"
+    encoding: str = "utf-8"
     target: str | None = None
-    text: frozenset[str] = frozenset()
 
 
 AS_IT_SAYS = FileOptions()
@@ -122,7 +120,7 @@ class Source(ABC):
         if column in self.columns:
             return self.columns.index(column)
         width = len(self.columns)
-        if column.lstrip("-").isdigit() and -width <= int(column) < width:
+        if _POSITION.fullmatch(column) and -width <= int(column) < width:
             return int(column) % width
         raise InputError(f"{self.name} has no column {column!r}; it has {self.describe_columns()}.")
 
@@ -140,6 +138,20 @@ class Source(ABC):
             return f"{width} columns without names: give a position from 0 to {width - 1}, or -1 for the last"
         shown = ", ".join(self.columns[:20])
         return shown if width <= 20 else f"{shown} and {width - 20} more"
+
+
+_POSITION = re.compile(r"-?[0-9]{1,9}")
+
+
+def check_different(source: str, names: Sequence[str], remedy: str = "rename one") -> None:
+    """Raise `InputError` if two columns have the same name."""
+    positions: dict[str, int] = {}
+    for position, name in enumerate(names):
+        earlier = positions.setdefault(name, position)
+        check(
+            earlier == position,
+            f"{source}: the columns {earlier} and {position} (from 0) have the same name {name!r}: {remedy}.",
+        )
 
 
 def part_rows(width: int) -> int:

@@ -1,18 +1,26 @@
 """Arrays: NumPy's own files, the IDX files of MNIST, and arrays in memory."""
 
+import io
 import math
-from collections.abc import Collection, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar, Literal
 
 import numpy as np
 
 from nnaccel.errors import InputError, check
-from nnaccel.files import first_sentence, opened, reading
+from nnaccel.files import first_sentence, member, opened, zipped
 from nnaccel.sources import ALL_ROWS, FileOptions, Source, clip_rows, part_rows
 from nnaccel.table import Column, Table, Text, row_place
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_NPY_HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], Any]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_MOST_DIMENSIONS = 64
+"""More than this NumPy doesn't take."""
 
 
 class ArraySource(Source):
@@ -78,17 +86,17 @@ def read_npy(path: Path, options: FileOptions) -> ArraySource:
 
 def read_npz(path: Path) -> ArraySource:
     """An NPZ file with the arrays X and, perhaps, y."""
-    try:
-        with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            check(
-                "X" in arrays.files,
-                f"{path} has no array 'X', only {', '.join(arrays.files) or 'none'}: save it with np.savez(file, X=..., y=...).",
-            )
-            return ArraySource(path.name, arrays["X"], arrays["y"] if "y" in arrays.files else None)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{path} can't be read as an NPZ file: {first_sentence(error)}.") from error
+    with zipped(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        check(
+            "X" in names,
+            f"{path} has no array 'X', only {', '.join(names)}: save it with np.savez(file, X=..., y=...).",
+        )
+        arrays = {}
+        for name in {"X", "y"}.intersection(names):
+            with member(path, archive, f"{name}.npy") as stream:
+                arrays[name] = _read_npy(path, stream)
+    return ArraySource(path.name, arrays["X"], arrays.get("y"))
 
 
 def read_idx(path: Path, options: FileOptions) -> ArraySource:
@@ -106,6 +114,11 @@ def read_idx(path: Path, options: FileOptions) -> ArraySource:
     return ArraySource(path.name, images, _load_idx(labels), (f"the target is in {labels.name}, which lies beside",))
 
 
+def is_idx(head: bytes) -> bool:
+    """Whether a file that begins so is an IDX file."""
+    return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in _IDX_TYPES and 0 < head[3] <= _MOST_DIMENSIONS
+
+
 def _load_array(path: Path) -> np.ndarray:
     with opened(path) as stream:
         head = stream.read(6)
@@ -113,17 +126,40 @@ def _load_array(path: Path) -> np.ndarray:
 
 
 def _load_npy(path: Path) -> np.ndarray:
+    with opened(path) as stream:
+        return _read_npy(path, stream)
+
+
+def _read_npy(path: Path, stream: IO[bytes]) -> np.ndarray:
+    """The array of an NPY file; it stays on the disk if the stream reads a file as it lies there."""
+    shape, by_columns, dtype = _npy_header(path, stream)
+    check(not dtype.hasobject, f"{path} holds Python objects, not numbers or text: convert the array before saving it.")
+    size = math.prod(shape) * dtype.itemsize
+    order: Literal["F", "C"] = "F" if by_columns else "C"
+    check(min(shape, default=0) >= 0 and size > 0, f"{path} holds an array of the shape {shape}, which has no values.")
+    begin = stream.tell()
+    on_disk = isinstance(stream, io.BufferedReader)
+    # What a header claims is believed only when there are as many bytes: memory is not asked for before that.
+    data = b"" if on_disk else stream.read()
+    length = path.stat().st_size - begin if on_disk else len(data)
+    check(length >= size, f"{path} is damaged: it should hold {size:,} bytes of values, but has {length:,}.")
+    if on_disk:
+        return np.memmap(path, dtype, "r", begin, shape, order)
+    return np.frombuffer(data, dtype, math.prod(shape)).reshape(shape, order=order)
+
+
+def _npy_header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The shape, whether columns lie in one piece, and the dtype."""
     try:
-        with path.open("rb") as file:
-            compressed = file.read(6) != b"\x93NUMPY"
-        if not compressed:
-            with reading(path):
-                on_disk: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-                return on_disk
-        with opened(path) as stream:
-            array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-            return array
-    except ValueError as error:
+        version = np.lib.format.read_magic(stream)
+        check(version in _NPY_HEADERS, f"{path} is an NPY file of the version {version}, which isn't read.")
+        # NumPy warns of headers that Python 2 wrote, and reads them.
+        with warnings.catch_warnings(action="ignore"):
+            header: tuple[tuple[int, ...], bool, np.dtype[Any]] = _NPY_HEADERS[version](stream)
+            return header
+    except InputError:
+        raise
+    except (ValueError, SyntaxError, TypeError) as error:
         raise InputError(f"{path} can't be read as an NPY file: {first_sentence(error)}.") from error
 
 
@@ -134,10 +170,7 @@ def _load_idx(path: Path) -> np.ndarray:
     """
     with opened(path) as stream:
         head = stream.read(4)
-        check(
-            len(head) == 4 and head[:2] == b"\0\0" and head[2] in _IDX_TYPES and head[3] > 0,
-            f"{path} is neither an IDX nor an NPY file.",
-        )
+        check(is_idx(head), f"{path} is neither an IDX nor an NPY file.")
         shape = tuple(np.frombuffer(stream.read(4 * head[3]), ">u4").tolist())
         dtype = np.dtype(_IDX_TYPES[head[2]])
         data = stream.read()
@@ -146,6 +179,7 @@ def _load_idx(path: Path) -> np.ndarray:
         len(shape) == head[3] and len(data) == size,
         f"{path} is damaged: it should hold {size:,} bytes of values, but has {len(data):,}.",
     )
+    check(size > 0, f"{path} holds an array of the shape {shape}, which has no values.")
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -174,15 +208,12 @@ def as_column(values: np.ndarray) -> Column:
 
 
 def _cells(values: np.ndarray) -> list[str]:
-    """Values as a file of text would have them; what is missing is empty."""
+    """Values as a file of text would have them."""
     if values.dtype.kind == "M":
         different, places = np.unique(values, return_inverse=True)
         words = np.datetime_as_string(different, unit="auto")
         return [str(word) for word in words[places]]
     if values.dtype.kind == "S":
         return [value.decode("utf-8", "replace") for value in values.tolist()]
-    return ["" if _is_missing(value) else str(value) for value in values.tolist()]
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+    # None, NaN, NaT and <NA> are written as gaps are in a file.
+    return [str(value) for value in values.tolist()]

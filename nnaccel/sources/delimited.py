@@ -1,23 +1,31 @@
 """CSV, TSV and their kin: lines of values with a delimiter between them."""
 
+import codecs
 import contextlib
 import csv
+import functools
 import io
-from collections.abc import Callable, Collection, Iterator, Mapping
-from itertools import islice, pairwise
+import math
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice, pairwise, repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nnaccel.errors import InputError, check
 from nnaccel.files import opened
-from nnaccel.sources import ALL_ROWS, FileOptions, Source, part_rows
-from nnaccel.table import GAPS, Table, Text, read_number
+from nnaccel.sources import ALL_ROWS, FileOptions, Source, check_different, part_rows
+from nnaccel.table import GAPS, Table, Text
 
 _DELIMITERS = ("\t", ";", "|", ",")
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
 _SAMPLE_LINES = 20
+_FEWEST_ROWS = 64
+"""In a part, lest the work for each column outweigh that for its values."""
+_BLANK: tuple[list[str], ...] = ([], [""])
+"""What lines without a value are read as."""
 
 Record = list[str]
 
@@ -35,22 +43,24 @@ class DelimitedSource(Source):
 
     def __init__(self, path: Path, options: FileOptions, expected: Collection[str] | None) -> None:
         self.name, self._path = path.name, path
-        self._encoding = _encoding(path, options.encoding)
+        self._encoding = text_encoding(path, options.encoding)
         self._delimiter = self._find_delimiter() if options.delimiter is None else _one_character(options.delimiter)
         # Where values are divided by semicolons, it is because the comma stands for the decimal point.
-        self._read_number = _read_decimal_comma if self._delimiter == ";" else read_number
+        self._decimal_comma = self._delimiter == ";"
         with self._records() as records:
-            first = next(records, None)
+            first = next(iter(records), None)
         if first is None:
             raise InputError(f"{self.name} is empty.")
         self.named = self._has_header(first, options.header, expected)
-        names = [cell.strip() for cell in first]
-        self.columns = self._checked_names(names) if self.named else tuple(map(str, range(len(names))))
+        self.columns = self._checked_names(first) if self.named else tuple(map(str, range(len(first))))
 
     def parts(self, places: Mapping[str, int], text: Collection[str] = (), rows: range = ALL_ROWS) -> Iterator[Table]:
-        size = part_rows(len(self.columns))
-        with self._records() as records:
-            row = sum(1 for _ in islice(records, rows.start + self.named)) - self.named
+        # A value takes some sixty bytes as text: fewer of them stay in the cache.
+        most = part_rows(len(self.columns))
+        size = min(most, max(_FEWEST_ROWS, most // 4))
+        with self._records() as opened_records:
+            records = iter(opened_records)
+            row = sum(1 for _ in islice(records, min(rows.start, sys.maxsize - 1) + self.named)) - self.named
             while row < rows.stop and (part := list(islice(records, min(size, rows.stop - row)))):
                 self._check_widths(part, row)
                 yield self._table(part, row, places, text)
@@ -62,39 +72,25 @@ class DelimitedSource(Source):
         texts: dict[str, Text] = {}
         for name, position in places.items():
             cells = columns[position]
-            values = None if name in text else _as_numbers(cells, self._read_number)
+            values = None if name in text else _as_numbers(cells, self._decimal_comma)
             if values is None:
                 texts[name] = Text.of(cells)
             else:
                 numbers[name] = values
         matrix = np.stack(list(numbers.values()), axis=1) if numbers else np.empty((len(part), 0))
-        return Table(self.name, tuple(numbers), matrix, texts, lambda index: self._line(row + index))
+        place = functools.partial(self._place, row)
+        return Table(self.name, tuple(numbers), matrix, texts, place, self._decimal_comma)
+
+    def _place(self, part: int, index: int) -> str:
+        """The line in which a row begins, counted anew: a value in quotes may go over several lines."""
+        with self._records() as records:
+            next(islice(records, part + index + self.named, None), None)
+            return f"line {records.line}"
 
     @contextlib.contextmanager
-    def _records(self) -> Iterator[Iterator[Record]]:
-        """The lines as lists of values, blank ones left out."""
-        with self._reader() as reader:
-            yield filter(None, reader)
-
-    @contextlib.contextmanager
-    def _reader(self) -> Iterator[Any]:
+    def _records(self) -> Iterator["_Records"]:
         with opened(self._path) as stream, io.TextIOWrapper(stream, self._encoding, newline="") as text:
-            reader = csv.reader(text, delimiter=self._delimiter, skipinitialspace=True, strict=True)
-            try:
-                yield reader
-            except csv.Error as error:
-                raise InputError(f"{self.name}, line {reader.line_num}: {_explained(str(error))}.") from error
-            except UnicodeError as error:
-                raise InputError(
-                    f"{self.name}, after line {reader.line_num}: this isn't text in {self._encoding.removesuffix('-sig')} "
-                    f"({getattr(error, 'reason', error)}): save it as UTF-8, or name its encoding, say --encoding cp1252."
-                ) from error
-
-    def _line(self, row: int) -> str:
-        """Where a row stands, counted anew: a value in quotes may go over several lines."""
-        with self._reader() as reader:
-            next(islice(filter(None, reader), row + self.named, None), None)
-            return f"line {reader.line_num}"
+            yield _Records(self.name, text, self._delimiter)
 
     def _check_widths(self, part: list[Record], row: int) -> None:
         width = len(self.columns)
@@ -102,7 +98,7 @@ class DelimitedSource(Source):
             return
         bad = next(i for i, record in enumerate(part) if len(record) != width)
         raise InputError(
-            f"{self.name}, {self._line(row + bad)}: {_values(len(part[bad]))} instead of {width}, as many as the first "
+            f"{self.name}, {self._place(row, bad)}: {_values(len(part[bad]))} instead of {width}, as many as the first "
             f"line has: mend the line, or give the right --delimiter (now {self._delimiter!r})."
         )
 
@@ -110,8 +106,8 @@ class DelimitedSource(Source):
         if header is not None:
             return header
         if expected is not None:
-            return any(cell.strip() in expected for cell in first)
-        data = _data_in(first)
+            return any(_as_name(cell) in expected for cell in first)
+        data = _data_in(first, self._decimal_comma)
         check(
             data is None,
             f"{self.name}: the first line holds {data!r}, so it looks like data, not like names: add --no-header, "
@@ -119,67 +115,161 @@ class DelimitedSource(Source):
         )
         return True
 
-    def _checked_names(self, names: list[str]) -> tuple[str, ...]:
-        for position, name in enumerate(names):
-            earlier = names.index(name)
-            check(
-                not name or earlier == position,
-                f"{self.name}: the columns {earlier} and {position} (from 0) have the same name {name!r}: "
-                "rename one, or give --no-header if the first line holds data.",
-            )
-        return tuple(name or f"unnamed {position}" for position, name in enumerate(names))
+    def _checked_names(self, first: Record) -> tuple[str, ...]:
+        names = tuple(_as_name(cell) or f"unnamed {position}" for position, cell in enumerate(first))
+        check_different(self.name, names, "rename one, or give --no-header if the first line holds data")
+        return names
 
     def _find_delimiter(self) -> str:
-        """The one that divides the first lines into equally many values, or else divides the first line most."""
-        counts = {}
-        for delimiter in _DELIMITERS:
-            self._delimiter = delimiter
-            try:
-                with self._records() as records:
-                    counts[delimiter] = [len(record) for record in islice(records, _SAMPLE_LINES)]
-            except InputError:
-                continue
+        """The one that divides the first lines into equally many values, or else divides the first line most.
+
+        Blanks do only where nothing else divides the first line.
+        """
+        counts = {delimiter: self._sampled_widths(delimiter) for delimiter in _DELIMITERS}
         for delimiter, widths in counts.items():
             if widths and widths[0] > 1 and len(set(widths)) == 1:
                 return delimiter
-        return max(reversed(counts), key=lambda delimiter: counts[delimiter][:1], default=",")
+        most = max(reversed(counts), key=lambda delimiter: counts[delimiter][:1])
+        if counts[most][:1] == [1]:
+            widths = self._sampled_widths(" ")
+            if len(widths) > 1 and widths[0] > 1 and len(set(widths)) == 1:
+                return " "
+        return most
+
+    def _sampled_widths(self, delimiter: str) -> list[int]:
+        """How many values the first lines have; nothing if it can't divide them."""
+        self._delimiter = delimiter
+        with contextlib.suppress(InputError), self._records() as records:
+            return [len(record) for record in islice(records, _SAMPLE_LINES)]
+        return []
 
 
-def _as_numbers(cells: tuple[str, ...], read: Callable[[str], float]) -> np.ndarray | None:
+class _Records:
+    """The lines of a text file as lists of values, blank ones left out; can be gone through once.
+
+    Attributes
+    ----------
+    line : int
+        Where the last record begins, from 1.
+
+    Raises
+    ------
+    InputError
+        While they are gone through, if a line can't be read.
+    """
+
+    def __init__(self, source: str, lines: io.TextIOWrapper, delimiter: str) -> None:
+        self._source, self._encoding = source, lines.encoding
+        self._reader = csv.reader(
+            map(_without_last_blanks, lines) if delimiter == " " else lines,
+            delimiter=delimiter,
+            skipinitialspace=True,
+            strict=True,
+        )
+        self.line = 1
+
+    def __iter__(self) -> Iterator[Record]:
+        blank = _BLANK
+        try:
+            for record in self._reader:
+                if record not in blank:
+                    yield record
+                    # Where there is one column, an empty value in quotes is a row.
+                    blank = _BLANK[: len(record)]
+                self.line = self._reader.line_num + 1
+        except csv.Error as error:
+            last = self._reader.line_num
+            lines = f"line {last}" if last <= self.line else f"lines {self.line} to {last}"
+            raise InputError(f"{self._source}, {lines}: {_explained(str(error))}.") from error
+        except UnicodeError as error:
+            raise InputError(
+                f"{self._source}, line {self._reader.line_num + _line_of(error)}: this isn't text in "
+                f"{self._encoding.removesuffix('-sig')} ({getattr(error, 'reason', error)}): save it as UTF-8, or name its "
+                "encoding, say --encoding cp1252."
+            ) from error
+
+
+_LINE_BREAKS = re.compile(r"\s*[\r\n]\s*")
+
+
+def _as_name(cell: str) -> str:
+    """A cell of the first line as the name of a column, in one line."""
+    return _LINE_BREAKS.sub(" ", cell.strip())
+
+
+def _without_last_blanks(line: str) -> str:
+    """A line whose values are divided by blanks: those at its end divide nothing."""
+    content = line.rstrip("\r\n")
+    return content.rstrip(" ") + line[len(content) :]
+
+
+def _line_of(error: UnicodeError) -> int:
+    """In which line of those being decoded, from 1, the error is."""
+    before = error.object[: error.start] if isinstance(error, UnicodeDecodeError) else b""
+    return 1 + (before.count(b"\n") or before.count(b"\r"))
+
+
+def _as_numbers(cells: Collection[str], decimal_comma: bool) -> np.ndarray | None:
     """The numbers that the cells spell, NaN for gaps; None if a cell is neither."""
+
+    def spelled() -> Iterator[str]:
+        return map(str.replace, cells, repeat(","), repeat(".")) if decimal_comma else iter(cells)
+
     try:
-        if read is read_number and "_" not in "".join(cells):
-            return np.fromiter(map(float, cells), np.float64, len(cells))
+        numbers = np.fromiter(map(float, spelled()), np.float64, len(cells))
     except ValueError:
-        pass
+        try:
+            numbers = np.fromiter(map(_number_or_gap, spelled()), np.float64, len(cells))
+        except ValueError:
+            return None
+    # Python's underscores between digits are not taken for a number.
+    return None if "_" in "".join(cells) else numbers
+
+
+def _number_or_gap(cell: str) -> float:
     try:
-        return np.array([np.nan if cell.strip().lower() in GAPS else read(cell) for cell in cells], np.float64)
+        return float(cell)
     except ValueError:
-        return None
+        if cell.strip().lower() in GAPS:
+            return math.nan
+        raise
 
 
-def _read_decimal_comma(word: str) -> float:
-    return read_number(word.replace(",", "."))
-
-
-def _data_in(first: Record) -> str | None:
+def _data_in(first: Record, decimal_comma: bool) -> str | None:
     """A value of a first line that a name wouldn't be: a number, unless such names count up, as years may."""
-    numbers = [cell for cell in map(str.strip, first) if _as_numbers((cell,), read_number) is not None and cell]
-    counting = [cell for cell in numbers if cell.isdigit()]
+    numbers = [cell for cell in map(str.strip, first) if _is_number(cell, decimal_comma)]
+    counting = [cell for cell in numbers if cell.isdecimal()]
     steps = {int(b) - int(a) for a, b in pairwise(counting)}
     return numbers[0] if numbers and (counting != numbers or steps != {1}) else None
 
 
-def _encoding(path: Path, given: str) -> str:
-    with opened(path) as stream:
-        head = stream.read(2)
-    if given == FileOptions.encoding and head in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
+def _is_number(cell: str, decimal_comma: bool) -> bool:
+    """Whether a cell is a number, and no gap: a column may be called Na."""
+    numbers = _as_numbers((cell,), decimal_comma)
+    return numbers is not None and bool(np.isfinite(numbers[0]))
+
+
+def text_encoding(path: Path, given: str) -> str:
+    """The encoding given; where that is UTF-8, which nobody needs to say, the one that a mark at the beginning tells.
+
+    Raises
+    ------
+    InputError
+        If there is no such encoding.
+    """
     try:
         "".encode(given)
-    except LookupError:
+        is_utf8 = codecs.lookup(given).name in ("utf-8", "utf-8-sig")
+    except (LookupError, ValueError):
         raise InputError(f"there is no text encoding {given!r}: give one such as utf-8, cp1252 or utf-16.") from None
-    return given
+    if not is_utf8:
+        return given
+    with opened(path) as stream:
+        head = stream.read(4)
+    # UTF-32's mark begins with UTF-16's.
+    if head in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return "utf-32"
+    return "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def _one_character(delimiter: str) -> str:
@@ -200,7 +290,7 @@ def _explained(error: str) -> str:
     if "unexpected end of data" in error:
         return "a quotation mark is opened and never closed"
     if "expected after" in error:
-        return "something follows a closing quotation mark: double the marks that belong to the value"
+        return "something follows a closing quotation mark: remove it, or double the marks that belong to the value"
     if "field limit" in error:
         return "a value has more than 131,072 characters: a quotation mark may be missing"
     return error

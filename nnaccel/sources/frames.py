@@ -1,12 +1,15 @@
 """Data frames, and mappings of names to columns, in memory."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from nnaccel.errors import check
-from nnaccel.sources import ALL_ROWS, Source, clip_rows, part_rows
+from nnaccel.errors import InputError, check
+from nnaccel.sources import ALL_ROWS, Source, check_different, clip_rows, part_rows
 from nnaccel.sources.arrays import as_column
 from nnaccel.table import Column, Table, row_place
 
@@ -34,6 +37,7 @@ class FrameSource(Source):
         self._keys = list(frame.keys() if isinstance(frame, Mapping) else frame.columns)
         self.columns = tuple(map(str, self._keys))
         check(len(self.columns) > 0, f"{name} has no columns.")
+        check_different(name, self.columns)
 
     def parts(self, places: Mapping[str, int], text: Collection[str] = (), rows: range = ALL_ROWS) -> Iterator[Table]:
         columns = {name: self._column(position) for name, position in places.items()}
@@ -47,7 +51,13 @@ class FrameSource(Source):
 
     def _column(self, position: int) -> np.ndarray:
         column = self._frame[self._keys[position]]
-        array = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
+        try:
+            array = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
+        except ValueError:
+            raise InputError(
+                f"column {self.columns[position]!r} of {self.name} holds lists that aren't equally long: drop it."
+            ) from None
+        array = _as_numbers(array) if array.dtype.kind == "O" and array.ndim == 1 else array
         check(
             array.ndim == 1 and array.dtype.kind in "biufOSUTM",
             f"column {self.columns[position]!r} of {self.name} holds {array.dtype} values of the shape {array.shape[1:]}: "
@@ -56,11 +66,26 @@ class FrameSource(Source):
         return array
 
 
+def _as_numbers(objects: np.ndarray) -> np.ndarray:
+    """Objects as numbers, NaN for what is missing, if there are only numbers among them; otherwise as they are."""
+    kinds = set(map(type, objects))
+    missing = {kind for kind in kinds if kind.__name__ in ("NoneType", "NAType", "NaTType")}
+    kinds -= missing
+    if not kinds or not all(issubclass(kind, (Real, Decimal)) and not issubclass(kind, bool) for kind in kinds):
+        return objects
+    try:
+        return np.array([math.nan if type(value) in missing else float(value) for value in objects])
+    except (OverflowError, ValueError):
+        return objects
+
+
 def frame_table(name: str, columns: Mapping[str, np.ndarray], first_row: int) -> Table:
     """A table of columns of any kind."""
     read = {key: as_column(column) for key, column in columns.items()}
     numbers = {key: column for key, column in read.items() if isinstance(column, np.ndarray)}
     others: dict[str, Column] = {key: column for key, column in read.items() if key not in numbers}
     rows = len(next(iter(columns.values())))
-    matrix = np.stack(list(numbers.values()), axis=1).astype(np.float64) if numbers else np.empty((rows, 0))
+    matrix = np.empty((rows, len(numbers)))
+    for place, column in enumerate(numbers.values()):
+        matrix[:, place] = column
     return Table(name, tuple(numbers), matrix, others, row_place(first_row))

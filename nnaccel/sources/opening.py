@@ -1,15 +1,15 @@
 """What kind of source a name stands for: files say so by their first bytes, whatever their name."""
 
-import zipfile
+import codecs
 from collections.abc import Collection
 from pathlib import Path
 
 from nnaccel.errors import InputError, check
-from nnaccel.files import opened, reading
+from nnaccel.files import ZIP, first_bytes, opened, reading, zipped
 from nnaccel.sources import AS_IT_SAYS, FileOptions, Source
-from nnaccel.sources.arrays import read_idx, read_npy, read_npz
+from nnaccel.sources.arrays import is_idx, read_idx, read_npy, read_npz
 from nnaccel.sources.bundled import BUNDLED, bundled
-from nnaccel.sources.delimited import DelimitedSource
+from nnaccel.sources.delimited import DelimitedSource, text_encoding
 from nnaccel.sources.parquet import ParquetSource
 
 
@@ -38,7 +38,9 @@ def open_source(path: str, options: FileOptions = AS_IT_SAYS, expected: Collecti
     if path in BUNDLED:
         return bundled(path)
     file = Path(path)
-    if not file.exists():
+    with reading(file):
+        exists = bool(path) and file.exists()
+    if not exists:
         raise InputError(
             f"there is no file {path}."
             if file.suffix
@@ -57,12 +59,12 @@ def _open_file(file: Path, options: FileOptions, expected: Collection[str] | Non
         return read_npy(file, options)
     if head.startswith(b"PAR1"):
         return ParquetSource(file)
-    if head[:2] == b"\0\0" and 0x08 <= head[2] <= 0x0E and head[3] > 0:
+    if is_idx(head):
         return read_idx(file, options)
     for mark, kind in _FOREIGN.items():
         check(not head.startswith(mark), f"{file} is {kind}, which isn't read: {_READ}.")
-    is_wide = head.startswith((b"\xff\xfe", b"\xfe\xff")) or options.encoding.lower().startswith(("utf-16", "utf-32"))
-    check(is_wide or b"\0" not in head, f"{file} is no text, and nothing else that is read: {_READ}.")
+    has_zeros = codecs.lookup(text_encoding(file, options.encoding)).name.startswith(("utf-16", "utf-32"))
+    check(has_zeros or b"\0" not in head, f"{file} is no text, and nothing else that is read: {_READ}.")
     check(
         options.target is None,
         f"{file} is a text file, so its target is one of its columns: give --target a name or position in it.",
@@ -76,17 +78,20 @@ _FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"ARROW1": "a Feather file",
     b"SQLite": "an SQLite database",
-    b"\x80\x04": "a pickle",
-    b"\x80\x05": "a pickle",
+    **dict.fromkeys((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "a pickle"),
     b"%PDF": "a PDF document",
     b"\x89PNG": "a picture",
+    **dict.fromkeys((b"<!DOCTYPE", b"<!doctype", b"<html"), "a web page"),
+    **dict.fromkeys((b'{"', b'[{"', b"{\n", b"[\n"), "JSON"),
+    **dict.fromkeys((b"@relation", b"@RELATION"), "an ARFF file"),
+    b"version https://git-lfs": "a pointer of Git LFS to a file",
 }
 
 
 def _holds_arrays(file: Path) -> bool:
-    """Whether it is an NPZ file: a ZIP archive of NPY files, or a broken one that is called so."""
-    with reading(file):
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                return bool(archive.namelist()) and all(name.endswith(".npy") for name in archive.namelist())
-    return file.suffix == ".npz"
+    """Whether it is an NPZ file with named arrays; an archive of a single nameless one is an NPY file, compressed."""
+    if not first_bytes(file).startswith(ZIP):
+        return False
+    with zipped(file) as archive:
+        names = archive.namelist()
+    return "X.npy" in names or (len(names) > 1 and all(name.endswith(".npy") for name in names))

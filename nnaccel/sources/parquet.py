@@ -1,6 +1,8 @@
 """Parquet files, through pyarrow."""
 
+import contextlib
 import importlib.util
+import io
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import numpy as np
 
 from nnaccel.errors import InputError, check
 from nnaccel.files import first_sentence, opened
-from nnaccel.sources import ALL_ROWS, Source, part_rows
+from nnaccel.sources import ALL_ROWS, Source, check_different, part_rows
 from nnaccel.sources.frames import frame_table
 from nnaccel.table import Table
 
@@ -31,60 +33,73 @@ class ParquetSource(Source):
             importlib.util.find_spec("pyarrow") is not None,
             f"{path} is a Parquet file, and reading it needs pyarrow: pip install 'nnaccel[parquet]'.",
         )
-        schema = self._open().schema_arrow
+        with self._readable():
+            schema = self._open().schema_arrow
         self.columns = tuple(schema.names)
-        for position, name in enumerate(self.columns):
-            check(
-                self.columns.index(name) == position,
-                f"{self.name}: two columns have the same name {name!r}: rename one.",
-            )
-        self._types = [str(kind) for kind in schema.types]
+        check(len(self.columns) > 0, f"{self.name} has no columns.")
+        check_different(self.name, self.columns)
+        self._types = [str(_value_type(kind)) for kind in schema.types]
 
     def parts(self, places: Mapping[str, int], text: Collection[str] = (), rows: range = ALL_ROWS) -> Iterator[Table]:
         for position in places.values():
             check(
-                not self._types[position].startswith(_NESTED),
+                not self._types[position].startswith(_UNREAD),
                 f"{self.name}: column {self.columns[position]!r} holds {self._types[position]} values, which aren't "
                 "encoded: drop it.",
             )
-        row = 0
-        for batch in self._batches([self.columns[position] for position in places.values()]):
-            first = max(row, rows.start)
-            part = batch.slice(first - row, max(0, min(rows.stop, row + len(batch)) - first))
-            if len(part):
-                columns = {name: _as_array(part.column(self.columns[position])) for name, position in places.items()}
-                yield frame_table(self.name, columns, first)
-            row += len(batch)
-            if row >= rows.stop:
-                return
+        row, size = 0, part_rows(len(places))
+        with self._readable():
+            for batch in self._open().iter_batches(size, columns=[self.columns[place] for place in places.values()]):
+                first = min(max(row, rows.start), row + len(batch))
+                part = batch.slice(first - row, max(0, min(rows.stop, row + len(batch)) - first))
+                if len(part):
+                    columns = {name: _as_array(part.column(self.columns[place])) for name, place in places.items()}
+                    yield frame_table(self.name, columns, first)
+                row += len(batch)
+                if row >= rows.stop:
+                    return
 
     def _open(self) -> Any:
         import pyarrow
         import pyarrow.parquet
 
-        try:
-            with opened(self._path) as stream:
-                compressed = not stream.seekable() or not hasattr(stream, "fileno")
-                source = pyarrow.BufferReader(stream.read()) if compressed else str(self._path)
-            return pyarrow.parquet.ParquetFile(source)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise InputError(f"{self.name} can't be read as a Parquet file: {first_sentence(error)}.") from error
+        with opened(self._path) as stream:
+            on_disk = isinstance(stream, io.BufferedReader)
+            source = str(self._path) if on_disk else pyarrow.BufferReader(stream.read())
+        return pyarrow.parquet.ParquetFile(source)
 
-    def _batches(self, columns: list[str]) -> Iterator[Any]:
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
         import pyarrow
 
         try:
-            yield from self._open().iter_batches(part_rows(len(columns)), columns=columns)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise InputError(f"{self.name} is damaged: {first_sentence(error)}.") from error
+            yield
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.name} can't be read as a Parquet file: {first_sentence(error)}.") from error
 
 
-_NESTED = ("list", "large_list", "fixed_size_list", "struct", "map", "binary", "large_binary", "duration", "union")
+_UNREAD = (
+    "list",
+    "large_list",
+    "fixed_size_",
+    "struct",
+    "map",
+    "binary",
+    "large_binary",
+    "duration",
+    "union",
+    "extension",
+)
+
+
+def _value_type(kind: Any) -> Any:
+    """A column's type; that of its values where they are stored as numbers of words."""
+    return kind.value_type if str(kind).startswith("dictionary") else kind
 
 
 def _as_array(column: Any) -> np.ndarray:
-    kind = str(column.type)
-    if kind.startswith("dictionary"):
+    kind = str(_value_type(column.type))
+    if column.type != _value_type(column.type):
         column = column.dictionary_decode()
     if kind.startswith("decimal"):
         column = column.cast("float64")
