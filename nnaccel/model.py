@@ -1,14 +1,15 @@
 """A model: a network with its parameters, which predicts, is saved and loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnaccel.backends import get_backend
-from nnaccel.encoding import Encoding
+from nnaccel.described import entry
+from nnaccel.encoding import Encoding, plain_encoding
 from nnaccel.errors import InputError, check
 from nnaccel.files import first_sentence
 from nnaccel.inputs import as_features, as_numbers
@@ -24,9 +25,10 @@ from nnaccel.sources import Source
 from nnaccel.sources.arrays import ArraySource
 from nnaccel.sources.frames import FrameSource
 from nnaccel.table import Table
+from nnaccel.targets import Target, check_loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A network with parameters.
 
@@ -133,6 +135,22 @@ class Model:
         """
         return self.decide(self.outputs(X))
 
+    def with_encoding(self) -> "Model":
+        """The model itself, or, if it has no encoding, with one that takes columns of numbers as they are."""
+        if self.encoding is not None:
+            return self
+        outputs = self.network.output_shape[0]
+        names = (
+            ("target",)
+            if outputs == 1 or self.loss.targets == "labels"
+            else tuple(f"target {k}" for k in range(outputs))
+        )
+        if self.loss.targets == "labels":
+            target = Target(names, "classification", tuple(range(outputs)))
+        else:
+            target = Target(names, "multilabel" if is_classification(self.loss) else "regression")
+        return replace(self, encoding=plain_encoding(self.network.input_shape[0], target))
+
     def save(self, path: str | Path) -> None:
         """Write a model file: safetensors, readable wherever NumPy and safetensors are installed.
 
@@ -161,6 +179,7 @@ class Model:
         description = {
             "network": self.network.describe(),
             "loss": str(self.loss),
+            "dtype": str(self.parameters.dtype),
             "encoding": None if self.encoding is None else self.encoding.describe(),
             "report": None if self.report is None else self.report.describe(),
         }
@@ -188,9 +207,9 @@ def load(path: str | Path) -> Model:
     description, tensors = read_model_file(Path(path))
     try:
         return _restore(description, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        # An InputError is a ValueError: what is wrong with a network or a loss is wrong with the file.
-        raise InputError(f"{path} is damaged: {first_sentence(error)}.") from error
+    except ValueError as error:
+        # What is wrong with a network or a loss, an InputError, is wrong with the file here.
+        raise InputError(f"{path} is damaged: {first_sentence(error)[:300]}.") from error
 
 
 def as_source(data: Any) -> Source:
@@ -203,25 +222,38 @@ def as_source(data: Any) -> Source:
 
 
 def _restore(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Model:
-    network, loss = Network.restore(description["network"]), as_loss(description["loss"])
+    network, loss = Network.restore(entry(description, "network", dict)), as_loss(entry(description, "loss", str))
+    dtype = entry(description, "dtype", str)
+    # A plan checks that its parts fit together.
+    Plan(network, loss, SGD(), dtype=dtype)
+    shapes = {f"layers.{block.layer}.{block.name}": block.shape for block in network.blocks}
+    for name, shape in shapes.items():
+        if name not in tensors or tensors[name].shape != shape or str(tensors[name].dtype) != dtype:
+            raise ValueError(f"it needs a tensor {name!r} of the shape {shape} and of {dtype}")
     layers: list[dict[str, np.ndarray]] = [{} for _ in network.layers]
-    encoding_arrays = {}
-    for name, tensor in tensors.items():
-        owner, _, rest = name.partition(".")
-        if owner == "layers":
-            number, _, parameter = rest.partition(".")
-            layers[int(number)][parameter] = tensor
-        else:
-            encoding_arrays[rest] = tensor
-    dtype = str(next(iter(layers[0].values())).dtype)
+    for block, name in zip(network.blocks, shapes, strict=True):
+        layers[block.layer][block.name] = tensors[name]
     parameters = network.pack(layers, dtype)
     check(bool(np.isfinite(parameters).all()), "it holds parameters that are NaN or infinite")
-    encoding = description["encoding"] and Encoding.restore(description["encoding"], encoding_arrays)
-    report = description["report"] and TrainingReport.restore(description["report"])
-    model = Model(network, loss, parameters, encoding, report)
-    # A plan checks that the parts fit together.
-    Plan(network, loss, SGD(), dtype=dtype)
-    if encoding:
-        check((encoding.width,) == network.input_shape, "its encoding doesn't fit its network")
-        check(encoding.target.outputs == network.output_shape[0], "its classes don't fit its network")
-    return model
+
+    others = {name: tensor for name, tensor in tensors.items() if name not in shapes}
+    encoding = _restore_encoding(description, others, network, loss)
+    described_report = description.get("report")
+    report = None if described_report is None else TrainingReport.restore(described_report)
+    return Model(network, loss, parameters, encoding, report)
+
+
+def _restore_encoding(
+    description: Mapping[str, Any], tensors: Mapping[str, np.ndarray], network: Network, loss: Loss
+) -> Encoding | None:
+    arrays = {name.removeprefix("encoding."): tensor for name, tensor in tensors.items()}
+    foreign = [name for name in tensors if not name.startswith("encoding.")]
+    if foreign:
+        raise ValueError(f"it holds a tensor {foreign[0]!r} that belongs to nothing")
+    if description.get("encoding") is None:
+        return None
+    encoding = Encoding.restore(entry(description, "encoding", dict), arrays)
+    check((encoding.width,) == network.input_shape, "its encoding doesn't fit its network")
+    check(encoding.target.outputs == network.output_shape[0], "its target doesn't fit its network")
+    check_loss(loss, encoding.target.task)
+    return encoding

@@ -15,6 +15,7 @@ import numpy as np
 
 from nnaccel.activations import ACTIVATIONS, Activation, as_activation
 from nnaccel.arrays import Array, Namespace
+from nnaccel.described import entries, entry
 from nnaccel.description import plain_number
 from nnaccel.errors import InputError, check
 from nnaccel.order import INITIAL_STREAM, generator
@@ -85,7 +86,12 @@ class Layer(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """The layer for JSON: its "kind", a name in `LAYERS`, and the arguments that make it again."""
+        """The layer for JSON: its "kind", a name in `LAYERS`, and its settings."""
+
+    @staticmethod
+    @abstractmethod
+    def restore(described: Mapping[str, Any]) -> "Layer":
+        """The layer that was described; `ValueError` if it is none."""
 
     @abstractmethod
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -171,6 +177,16 @@ class Dense(Layer):
     def describe(self) -> dict[str, Any]:
         arguments = {"bias": self.bias, "dropout": self.dropout, "initializer": self.initializer}
         return {"kind": "dense", "units": self.units, "activation": str(self.activation), **arguments}
+
+    @staticmethod
+    def restore(described: Mapping[str, Any]) -> "Dense":
+        return Dense(
+            entry(described, "units", int),
+            entry(described, "activation", str),
+            bias=entry(described, "bias", bool),
+            dropout=entry(described, "dropout", float),
+            initializer=entry(described, "initializer", str),
+        )
 
     def output_shape(self, input_shape: Shape) -> Shape:
         check(
@@ -266,8 +282,8 @@ class Network:
 
         Raises
         ------
-        InputError, KeyError, TypeError
-            If it is none.
+        ValueError
+            If it is none, or has a layer of a kind that is unknown here.
 
         Examples
         --------
@@ -275,8 +291,13 @@ class Network:
         >>> Network.restore(network.describe()) == network
         True
         """
-        layers = [dict(layer) for layer in described["layers"]]
-        return Network(described["input_shape"], [LAYERS[layer.pop("kind")](**layer) for layer in layers])
+        layers = []
+        for layer in entries(described, "layers", dict):
+            kind = entry(layer, "kind", str)
+            if kind not in LAYERS:
+                raise ValueError(f"it has a layer of the kind {kind!r}, which is unknown here")
+            layers.append(LAYERS[kind].restore(layer))
+        return Network(entries(described, "input_shape", int), layers)
 
     @functools.cached_property
     def shapes(self) -> tuple[Shape, ...]:

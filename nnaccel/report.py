@@ -1,9 +1,10 @@
 """The record of a training: what each epoch brought, and how it went as a whole."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from nnaccel.described import entries, entry, named_entries
 
 
 class History:
@@ -108,15 +109,20 @@ class TrainingReport:
 
         Raises
         ------
-        KeyError, TypeError
-            If something is missing.
+        ValueError
+            If something is missing, or of another type.
         """
-        values = {f.name: described[f.name] for f in fields(TrainingReport)}
+        values: dict[str, Any] = {name: entry(described, name, str) for name in _TEXTS}
+        values |= {name: entry(described, name, int) for name in ("epochs", "best_epoch", "rows")}
+        values |= {name: entry(described, name, float) for name in ("seconds", "seconds_compile", "train_loss")}
+        values |= {name: named_entries(described, name, float) for name in ("metrics", "baseline")}
+        values |= {name: named_entries(described, name, str) for name in ("settings", "data")}
         history = History()
-        history.extend({name: list(map(_number, column)) for name, column in described["history"].items()})
-        scores = {key: {k: _number(v) for k, v in described[key].items()} for key in ("metrics", "baseline")}
-        return TrainingReport(**values | scores | {"history": history, "train_loss": _number(described["train_loss"])})
+        columns = entry(described, "history", dict)
+        history.extend({name: entries(columns, name, float) for name in columns})
+        if len({len(column) for column in history.as_dict().values()}) > 1:
+            raise ValueError("the columns of its history are not equally long")
+        return TrainingReport(**values, history=history, finished=str(described.get("finished", "")))
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+_TEXTS = ("backend", "kernel", "reason", "stopped_by")

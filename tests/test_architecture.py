@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 RANKS = (
     ("kernels",),
-    ("errors", "arrays", "version", "report"),
-    ("description", "machine", "threads", "files"),
+    ("errors", "arrays", "version", "described"),
+    ("description", "machine", "threads", "files", "report"),
     ("activations", "dropout", "order", "table", "model_file"),
     ("losses", "optimizers", "schedules", "sources"),
     ("network", "metrics", "targets", "inputs"),

@@ -204,6 +204,28 @@ def test_a_regression_in_its_own_units(folder, command):
     assert json.loads(out)["metrics"]["mean_absolute_error"] == pytest.approx(error, rel=1e-4)
 
 
+def test_predicted_numbers_keep_the_digits_that_mean_something(folder, command):
+    frame = people()
+    frame.assign(price=1e9 + frame["price"] / 100).to_csv("far.csv", index=False)
+    code, out, _ = command(
+        "train", "far.csv", "--target", "price", "--epochs", 60, "--out", "m.safetensors", "--json", "--quiet"
+    )
+    expected = json.loads(out)["metrics"]["r2"]
+    assert (code, expected > 0.7) == (0, True)
+    command("predict", "m.safetensors", "far.csv", "--out", "p.csv", "--quiet")
+    predicted = [float(line["price"]) for line in read_csv("p.csv")]
+    assert sklearn_metrics.r2_score(1e9 + frame["price"] / 100, predicted) > 0.7
+
+
+def test_labels_are_written_as_they_were_learnt(folder, command):
+    frame = people()
+    frame.assign(rich=frame["rich"].map({">50K": 20240101.25, "<=50K": 7.5})).to_csv("f.csv", index=False)
+    arguments = ("--target", "rich", "--task", "classification", "--epochs", 3, "--out", "m.safetensors", "--quiet")
+    assert command("train", "f.csv", *arguments)[0] == 0
+    command("predict", "m.safetensors", "f.csv", "--out", "p.csv", "--quiet")
+    assert {line["rich"] for line in read_csv("p.csv")} == {"20240101.25", "7.5"}
+
+
 def test_codes_can_be_categories(folder, command):
     arguments = ("train", "people.csv", "--target", "rich", "--epochs", 1, "--json", "--quiet")
     plain = json.loads(command(*arguments)[1])["features"]
@@ -286,6 +308,14 @@ def test_going_on_with_a_model(model, command):
         np.testing.assert_allclose(after[name], before[name], atol=1e-6)
     assert json.loads(first[1])["encoding"] == json.loads(command("info", "tuned.safetensors", "--json")[1])["encoding"]
     assert "from model.safetensors" in command("info", "tuned.safetensors")[1]
+
+
+def test_a_score_on_rows_trained_on_before_is_marked(model, command):
+    arguments = ("--init", "model.safetensors", "--epochs", 1, "--target", "rich")
+    assert "flatters" not in command("train", "people.csv", *arguments)[1]
+    assert "flatters" not in command("train", "people.csv", *arguments, "--validation", "new.csv")[1]
+    assert "flatters" in command("train", "people.csv", *arguments, "--seed", 1)[1]
+    assert "flatters" in command("train", "new.csv", *arguments)[1]
 
 
 def test_more_epochs_go_on_where_the_model_was(model, command):
@@ -392,6 +422,16 @@ BAD_TRAINING = [
     (["train", "people.csv", "--target", "rich", "--init", "gone.safetensors"], "there is no file gone.safetensors"),
     (["train", "people.csv", "--target", "rich", "--init", "people.csv"], "people.csv is no model file"),
     (["train", "new.csv", "--init", "model.safetensors", "--hidden", "5"], "leave out --hidden"),
+    (["train", "new.csv", "--init", "model.safetensors", "--drop", "age"], "leave out --hidden, --activation, --task, --drop"),
+    (["train", "new.csv", "--init", "model.safetensors", "--target", "town"], "'town'"),
+    (["train", "people.csv", "--target", "rich", "--validation", "people.csv"], "people.csv is trained on"),
+    (["train", "people.csv", "--target", "rich", "--log", "people.csv"], "people.csv is read, so it can't be written"),
+    (["train", "people.csv", "--target", "rich", "--early-stopping", "5", "--validation", "0", "--metric", "f1"], "watch 'f1'"),
+    (["train", "people.csv", "--target", ""], "--target"),
+    (["train", "people.csv", "--target", "price,price"], "'price'"),
+    (["train", "gone.csv", "--target", "rich", "--epochs", "0"], "the epochs must be a whole number"),
+    (["train", "gone.csv", "--target", "rich", "--dtype", "half"], "unknown dtype 'half'"),
+    (["train", "gone.csv", "--target", "rich", "--schedule", "sin"], "unknown schedule 'sin'"),
     (["train", "ragged.csv", "--target", "b"], "ragged.csv, line 4: 3 values instead of 2"),
     (["train", "twice.csv", "--target", "b"], "the same name 'a'"),
     (["train", "bare.csv", "--target", "0"], "the first line holds '1', so it looks like data"),
@@ -404,7 +444,7 @@ BAD_PREDICTION = [
     (["predict", "gone.safetensors", "new.csv"], "there is no file gone.safetensors"),
     (["predict", "new.csv", "new.csv"], "new.csv is no model file"),
     (["predict", "foreign.safetensors", "new.csv"], "a safetensors file of another program"),
-    (["predict", "newer.safetensors", "new.csv"], "has the format 99 of nnaccel 9.9, but nnaccel"),
+    (["predict", "newer.safetensors", "new.csv"], "has the format 99, but nnaccel"),
     (["predict", "torn.safetensors", "new.csv"], "torn.safetensors is no model file, or a damaged one"),
     (["predict", "model.safetensors", "gone.csv"], "there is no file gone.csv"),
     (["predict", "model.safetensors", "missing.csv"], "missing.csv has no column 'age', 'town', which the model was trained on"),
@@ -413,6 +453,8 @@ BAD_PREDICTION = [
     (["predict", "model.safetensors", "class.csv"], "column 'rich': the class 'poor' has no training row"),
     (["predict", "model.safetensors", "narrow.csv", "--no-header"], "narrow.csv has 2 columns, but the model was trained on"),
     (["predict", "model.safetensors", "new.csv", "--out", "p.xlsx"], "--out takes a file named *.csv or *.tsv"),
+    (["predict", "model.safetensors", "new.csv", "--out", "new.csv"], "new.csv is read, so it can't be written"),
+    (["predict", "model.safetensors", "new.csv", "--keep", "rich"], "--keep names a column twice, or one that is predicted"),
     (["predict", "model.safetensors", "new.csv", "--json"], "give the predictions a file with --out"),
     (["predict", "model.safetensors", "new.csv", "--metric", "r2"], "the metric r2 is for regression"),
     (["info", "gone.safetensors"], "there is no file gone.safetensors"),

@@ -3,6 +3,7 @@
 Everything slow to import is imported where a command needs it, so that `nnaccel --help` answers at once.
 """
 
+import io
 import sys
 from typing import Annotated, Any
 
@@ -65,13 +66,18 @@ def run(arguments: list[str]) -> int:
     """Run the program and return its exit code; a user's mistake is one sentence on stderr."""
     # Typer's errors all derive from the parent of this one, whichever copy of click it uses.
     usage_error: Any = typer.BadParameter.__bases__[0]
+    for stream in (sys.stdout, sys.stderr):
+        # A word that the terminal can't show shall not end a training.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return app(arguments, standalone_mode=False) or 0
+        code: int = app(arguments, standalone_mode=False) or 0
+        return _complain("interrupted.", INTERRUPTED) if code == INTERRUPTED else code
     except InputError as error:
         return _complain(str(error), BAD_INPUT)
     except BackendUnavailable as error:
         return _complain(str(error), NO_BACKEND)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         return _complain("interrupted.", INTERRUPTED)
     except usage_error as error:
         return _complain(error.format_message(), BAD_INPUT)

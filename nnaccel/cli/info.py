@@ -18,8 +18,8 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what a model file holds; or the machine, and each backend: available, or why not and what mends it."""
+    from nnaccel.described import to_json
     from nnaccel.model import load
-    from nnaccel.model_file import to_json
 
     if file is None:
         facts = _facts()

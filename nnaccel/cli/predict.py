@@ -3,10 +3,10 @@
 import contextlib
 import csv
 import gzip
+import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,15 +50,15 @@ def predict(
 ) -> None:
     """Predict rows with a model file alone; where the target is among their columns, print how good it is as well."""
     from nnaccel.cli.summary import score_lines
+    from nnaccel.described import to_json
     from nnaccel.model import load
-    from nnaccel.model_file import to_json
     from nnaccel.sources import FileOptions
     from nnaccel.sources.opening import open_source
 
     say = options.speaker(quiet, as_json or out is None)
     check(not as_json or out is not None, "--json takes stdout for the result: give the predictions a file with --out.")
-    _check_out(out)
-    model = _encoded(load(model_file))
+    _check_out(out, model_file, data, target)
+    model = load(model_file).with_encoding()
     learnt = model.encoding
     assert learnt is not None, "it was just seen to"
     judge = _Judge(model, options.names(metric))
@@ -68,11 +68,13 @@ def predict(
     judge.has_truth = all(name in places for name in learnt.target.names)
     # They are read a second time, as text, under names that no column has.
     kept = {f"\0{source.columns[place]}": place for place in source.positions(keep)}
+    names = [*(name[1:] for name in kept), *_column_names(model, proba)]
+    check(len(set(names)) == len(names), "--keep names a column twice, or one that is predicted: leave it out.")
 
     began, count = time.perf_counter(), 0
     progress = ProgressLine(say.stream, silent=quiet)
     with _writer(out) as writer:
-        writer.writerow([*(name[1:] for name in kept), *_column_names(model, proba)])
+        writer.writerow(names)
         for table in source.parts(places | kept, learnt.texts | kept.keys(), options.row_range(rows)):
             outputs = model.outputs(table)
             copied = [table.text(name) for name in kept]
@@ -145,23 +147,6 @@ class _Judge:
         return {"rows_scored": self.rows, "metrics": scores} | judged(self._target, self._model.loss, truth, outputs)
 
 
-def _encoded(model: "Model") -> "Model":
-    """The model; one that was saved from arrays takes columns of numbers as they are."""
-    from nnaccel.encoding import plain_encoding
-    from nnaccel.metrics import is_classification
-    from nnaccel.targets import Target
-
-    if model.encoding is not None:
-        return model
-    outputs = model.network.output_shape[0]
-    if model.loss.targets == "labels":
-        target = Target(("target",), "classification", tuple(range(outputs)))
-    else:
-        names = ("target",) if outputs == 1 else tuple(f"target {k}" for k in range(outputs))
-        target = Target(names, "multilabel" if is_classification(model.loss) else "regression")
-    return replace(model, encoding=plain_encoding(model.network.input_shape[0], target))
-
-
 def _column_names(model: "Model", proba: bool) -> list[str]:
     assert model.encoding is not None, "a model without one gets the plain one"
     target = model.encoding.target
@@ -173,23 +158,38 @@ def _column_names(model: "Model", proba: bool) -> list[str]:
 
 def _columns(model: "Model", outputs: "np.ndarray", proba: bool) -> list[list[str]]:
     """The columns of the file of predictions, as text."""
-    decided = model.decide(outputs)
-    columns = [_as_text(column, outputs.dtype) for column in decided.reshape(len(outputs), -1).T]
+    import numpy as np
+
+    assert model.encoding is not None, "a model without one gets the plain one"
+    target, decided = model.encoding.target, model.decide(outputs).reshape(len(outputs), -1)
+    if target.task == "classification":
+        columns = [list(map(str, decided[:, 0].tolist()))]
+    else:
+        scales = np.abs(decided).max(axis=0, initial=1e-300) if target.scale is None else target.scale
+        columns = [
+            _rounded(column, _decimals(outputs.dtype, scale)) for column, scale in zip(decided.T, scales, strict=True)
+        ]
     if proba:
-        probabilities = model.probabilities(outputs)[:, -len(_column_names(model, True)) + len(columns) :]
-        columns += [_as_text(column, outputs.dtype) for column in probabilities.T]
+        probabilities = model.probabilities(outputs)[:, -len(target.classes or target.names) :]
+        columns += [[f"{p:.{_digits(outputs.dtype)}g}" for p in column.tolist()] for column in probabilities.T]
     return columns
 
 
-def _as_text(column: "np.ndarray", precision: "np.dtype[Any]") -> list[str]:
-    """Numbers with the digits that mean something in the network's precision."""
-    if column.dtype.kind != "f":
-        return list(map(str, column.tolist()))
-    digits = 7 if precision.itemsize == 4 else 16
-    return [f"{value:.{digits}g}" for value in column.tolist()]
+def _rounded(column: "np.ndarray", decimals: int) -> list[str]:
+    return list(map(str, column.astype("float64").round(decimals).tolist()))
 
 
-def _check_out(out: Path | None) -> None:
+def _decimals(precision: "np.dtype[Any]", scale: float) -> int:
+    """How many decimals of numbers of this scale, computed in this precision, mean something."""
+    return _digits(precision) - math.ceil(math.log10(scale))
+
+
+def _digits(precision: "np.dtype[Any]") -> int:
+    return 7 if precision.itemsize == 4 else 16
+
+
+def _check_out(out: Path | None, *inputs: str | Path | None) -> None:
+    from nnaccel.cli.outputs import check_no_input
     from nnaccel.files import check_writable
 
     if out is None:
@@ -199,6 +199,7 @@ def _check_out(out: Path | None) -> None:
         f"--out takes a file named *.csv or *.tsv, perhaps with .gz, not {out}.",
     )
     check_writable(out)
+    check_no_input(out, *inputs)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def describe(source: "Source", prepared: "Prepared", network: "Network") -> list
     columns = f"{len(source.columns):,} columns" + (f": {', '.join(used)}" if used else "")
     lines = [
         f"data       {source.name}: {rows + others:,} rows, {columns}",
-        f"target     {_describe_target(encoding.target, prepared.training)}",
+        *_describe_target(encoding.target, prepared.training),
         f"task       {prepared.task}: {prepared.reason}",
     ]
     if findings.gaps:
@@ -87,9 +87,11 @@ def result_of(model: "Model", prepared: "Prepared", metrics: "Sequence[Metric]")
         "parameters": model.network.parameter_count,
         "task": prepared.task,
         "train_loss": report.train_loss,
+        "standardised": prepared.encoding.target.scale is not None,
         "metrics": report.metrics,
         "baseline": {},
         "history": report.history.as_dict(),
+        "settings": report.settings,
     }
     if held_out is None:
         return result
@@ -128,9 +130,11 @@ def summary(result: Mapping[str, Any]) -> list[str]:
         f"backend    {result['backend']}, kernel {result['kernel']} ({result['reason']})",
         f"time       {duration(result['seconds_read'])} reading, {duration(result['seconds_compile'])} compiling, "
         f"{duration(result['seconds'])} training ({result['epochs']} epochs{stop}{kept})",
-        f"train loss {result['train_loss']:.4g}",
+        f"train loss {result['train_loss']:.4g}" + (" (of the standardised target)" if result["standardised"] else ""),
         *score_lines(result, "held out", result["rows_held_out"]),
     ]
+    if "early stopping" in result["settings"]:
+        lines.append("           these rows chose the epoch as well: other rows may score a little lower")
     if len(losses) > 1:
         lines += ["", "train loss by epoch", *plot(losses)]
     return lines
@@ -146,8 +150,8 @@ def score_lines(result: Mapping[str, Any], on: str, rows: int | None = None) -> 
         if name != "loss":
             beaten = result.get("baseline", {}).get(name)
             beside = [] if rows is None else [f"{rows:,} rows"]
-            beside += [] if beaten is None else [f"always {constant}: {beaten:.4f}"]
-            lines.append(f"{on:<11}{name.replace('_', ' ')} {value:.4f}  ({'; '.join(beside)})")
+            beside += [] if beaten is None else [f"always {constant}: {_score(beaten)}"]
+            lines.append(f"{on:<11}{name.replace('_', ' ')} {_score(value)}  ({'; '.join(beside)})")
     if "confusion" in result:
         lines += _confusion_lines(result["confusion"]["classes"], result["confusion"]["counts"])
     if "error_quantiles" in result:
@@ -164,6 +168,8 @@ def _confusion_lines(classes: Sequence[Any], counts: Sequence[Sequence[int]]) ->
         shown = ", ".join(f"{classes[i]} as {classes[j]} {n:,}" for n, i, j in worst)
         return [f"confused   {shown}"] if worst else []
     names = [str(label)[:14] for label in classes]
+    if len(set(names)) < len(names):
+        names = [str(label) for label in classes]
     width = max(map(len, [*names, *(f"{n:,}" for row in counts for n in row)])) + 2
     head = max(map(len, names))
     lines = ["", "true class, down; predicted, across", " " * head + "".join(name.rjust(width) for name in names)]
@@ -172,17 +178,24 @@ def _confusion_lines(classes: Sequence[Any], counts: Sequence[Sequence[int]]) ->
     return lines
 
 
-def _describe_target(target: Target, part: "Part") -> str:
+def _describe_target(target: Target, part: "Part") -> list[str]:
     names = ", ".join(map(repr, target.names))
     if target.task == "classification":
         shares = np.bincount(part.y, minlength=len(target.classes)) / len(part.y)
         order = np.argsort(-shares, kind="stable")[:_MOST_SHOWN]
         shown = ", ".join(f"{target.classes[k]!r} {shares[k]:.1%}" for k in order)
-        return f"{names}: {len(target.classes)} classes: {shown}{_more(len(target.classes))}"
+        return [f"target     {names}: {len(target.classes)} classes: {shown}{_more(len(target.classes))}"]
     if target.task == "multilabel":
-        return f"{names}: {len(target.names)} labels"
-    y = target.decode(part.y)
-    return f"{names}: from {y.min():.6g} to {y.max():.6g}, mean {y.mean():.6g}"
+        return [f"target     {names}: {len(target.names)} labels"]
+    return [
+        f"target     {name!r}: from {column.min():.6g} to {column.max():.6g}, mean {column.mean():.6g}"
+        for name, column in zip(target.names, target.decode(part.y).T, strict=True)
+    ]
+
+
+def _score(value: float) -> str:
+    """A metric with digits that can be compared, whatever its units."""
+    return f"{value:.4f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.5g}"
 
 
 def _more(count: int) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,11 +106,11 @@ def train(
     as_json: options.Json = False,
 ) -> None:
     """Train a network on a table and score it on rows held out; save it for nnaccel predict."""
-    from nnaccel.cli.curves import Files
+    from nnaccel.cli.outputs import Outputs
     from nnaccel.cli.summary import describe, result_of, summary
+    from nnaccel.described import to_json
     from nnaccel.losses import as_loss
     from nnaccel.model import load
-    from nnaccel.model_file import to_json
     from nnaccel.preparation import Question, Roles, prepare
     from nnaccel.recipe import EarlyStopping
     from nnaccel.sources import FileOptions
@@ -117,24 +118,26 @@ def train(
 
     say = options.speaker(quiet, as_json)
     # What can be known to be wrong is said before the work, not after it.
-    files = Files(out, plot, log)
-    files.check()
+    outputs = Outputs(out, plot, log)
+    outputs.check(data, validation, target)
     rule, l2 = _optimizer(optimizer, learning_rate, weight_decay)
     settings: dict[str, Any] = {
         "optimizer": rule, "l2": l2, "schedule": schedule, "epochs": epochs, "clip_norm": clip_norm, "seed": seed,
         "batch_size": options.batch_size(batch_size), "dtype": dtype, "backend": backend, "threads": threads,
         "time_limit": options.seconds(time_limit) if time_limit else math.inf,
     }  # fmt: skip
+    _check_settings(settings, early_stopping)
     before = None if init is None else load(init)
     if before is not None:
-        _check_continues(before, init, hidden, activation, task)
+        _check_continues(before, init, hidden, activation, task, drop, categorical)
     wanted_loss = as_loss(loss) if loss is not None else None if before is None else before.loss
 
     began = time.perf_counter()
     known = None if before is None else before.encoding
     held_out = options.fraction_or_file(validation)
-    source, validation_source = _open(data, target, held_out, FileOptions(header, delimiter, encoding), known)
-    roles = Roles(None if source.targets else target, drop, weight, group, time_column, categorical)
+    aside = target if target is not None and Path(target).is_file() else None
+    source, validation_source = _open(data, held_out, FileOptions(header, delimiter, encoding, aside), known)
+    roles = Roles(None if aside else target, drop, weight, group, time_column, categorical)
     fraction = held_out if isinstance(held_out, float) else 0.0
     question = Question(roles, task, wanted_loss, class_weight, fraction, options.row_range(rows), seed, dtype)
     prepared = prepare(source, question, validation_source, known)
@@ -146,20 +149,22 @@ def train(
     for line in describe(source, prepared, network):
         say(line)
     if early_stopping is not None:
-        watched = metrics[0].name if metric and prepared.held_out else "loss"
-        settings["early_stopping"] = EarlyStopping(early_stopping, watched)
+        settings["early_stopping"] = EarlyStopping(early_stopping, metrics[0].name if metric else "loss")
     if before is not None:
         settings["initial"] = before.parameters
 
     model = _fit(network, prepared, metrics, settings, ProgressLine(say.stream, silent=quiet), out)
     result = result_of(model, prepared, metrics) | {"seconds_read": seconds_read}
-    data_record = {"source": source.name, "columns": str(len(source.columns)), "validation": prepared.held_out_by}
-    if init is not None:
-        data_record["from"] = init.name
-    model = _recorded(model, prepared, result, data_record)
+    record = {
+        "source": source.name, "validation": validation, "held out": prepared.held_out_by, "rows": None if rows == ":" else rows, "weight": weight,
+        "class weight": class_weight, "dropped": drop, "from": None if init is None else init.name,
+    }  # fmt: skip
+    if before is not None and not _held_out_before(before, record):
+        say(f"note       rows held out now may be among those that {init} was trained on, which flatters its score")
+    model = _recorded(model, prepared, result, record)
     for line in summary(result):
         say(line)
-    for path in files.write(model, source.name):
+    for path in outputs.write(model, source.name):
         say(f"written    {path}")
     if out is not None:
         result["out"] = str(out)
@@ -167,25 +172,52 @@ def train(
         print(to_json(result))
 
 
+def _check_settings(settings: Mapping[str, Any], patience: int | None) -> None:
+    """Refuse what doesn't depend on the data before they are read."""
+    from nnaccel.backends import choose_backend
+    from nnaccel.optimizers import L2
+    from nnaccel.plan import DTYPES
+    from nnaccel.recipe import EarlyStopping, Recipe
+    from nnaccel.schedules import as_schedule
+
+    batch_size = 1 if settings["batch_size"] is None else settings["batch_size"]
+    Recipe(settings["epochs"], batch_size, as_schedule(settings["schedule"]), time_limit=settings["time_limit"])
+    L2(settings["l2"])
+    check(settings["dtype"] in DTYPES, f"unknown dtype {settings['dtype']!r}; known: {', '.join(DTYPES)}.")
+    if patience is not None:
+        EarlyStopping(patience)
+    choose_backend(settings["backend"])
+
+
 def _open(
-    data: str, target: str | None, held_out: float | str, files: "FileOptions", known: "Encoding | None"
+    data: str, held_out: float | str, files: "FileOptions", known: "Encoding | None"
 ) -> "tuple[Source, Source | None]":
     """The source to train on and, if it is one, that to validate on."""
     from nnaccel.sources.opening import open_source
 
-    expected = None if known is None else known.columns if known.named else ()
-    aside = target if target is not None and Path(target).is_file() else None
-    source = open_source(data, replace(files, target=aside), expected)
+    source = open_source(data, files, None if known is None else known.columns if known.named else ())
     if not isinstance(held_out, str):
         return source, None
-    return source, open_source(held_out, files, source.columns if source.named else ())
+    check(
+        not Path(held_out).exists() or not Path(data).exists() or not Path(held_out).samefile(data),
+        f"{held_out} is trained on, so it proves nothing: give --validation another file, or a part such as 0.2.",
+    )
+    return source, open_source(held_out, replace(files, target=None), source.columns if source.named else ())
 
 
-def _check_continues(before: "Model", init: Path | None, hidden: str | None, activation: str | None, task: str) -> None:
+def _check_continues(
+    before: "Model",
+    init: Path | None,
+    hidden: str | None,
+    activation: str | None,
+    task: str,
+    drop: str,
+    categorical: str,
+) -> None:
     check(before.encoding is not None, f"{init} was saved without an encoding of columns: go on with it in Python.")
     check(
-        hidden is None and activation is None and task == "auto",
-        f"network and task come from {init}: leave out --hidden, --activation and --task.",
+        hidden is None and activation is None and task == "auto" and not drop and not categorical,
+        f"network, task and columns come from {init}: leave out --hidden, --activation, --task, --drop and --categorical.",
     )
 
 
@@ -246,9 +278,22 @@ def _fit(
         progress.clear()
 
 
-def _recorded(model: "Model", prepared: "Prepared", result: dict[str, Any], data: dict[str, str]) -> "Model":
+def _held_out_before(before: "Model", record: Mapping[str, str | None]) -> bool:
+    """Whether the model before left out the same rows, or all rows held out now are in a file of their own."""
+    if not isinstance(options.fraction_or_file(record["validation"] or ""), float):
+        return True
+    if record["validation"] == "0" or before.report is None:
+        return record["validation"] == "0"
+    same = ("source", "validation", "held out", "rows")
+    return all(before.report.data.get(name) == record[name] for name in same)
+
+
+def _recorded(
+    model: "Model", prepared: "Prepared", result: dict[str, Any], record: Mapping[str, str | None]
+) -> "Model":
     """The model with its encoding, and with a report that tells what it was trained on and what it had to beat."""
     assert model.report is not None, "train() leaves a report"
+    data = {name: value for name, value in record.items() if value}
     report = replace(model.report, baseline=result["baseline"], data=data)
     return replace(model, encoding=prepared.encoding, report=report)
 

@@ -19,7 +19,7 @@ _LOGS = (".csv", ".jsonl")
 
 
 @dataclass(frozen=True)
-class Files:
+class Outputs:
     """Where to write what.
 
     Attributes
@@ -36,13 +36,14 @@ class Files:
     plot: Path | None
     log: Path | None
 
-    def check(self) -> None:
-        """Raise `InputError` if one of them couldn't be written, so that no training is lost for it."""
+    def check(self, *inputs: str | Path | None) -> None:
+        """Raise `InputError` if one of them couldn't be written, so that no training is lost for it, or is an input."""
         given = [(self.model, "--out", (".safetensors",)), (self.plot, "--plot", _PICTURES), (self.log, "--log", _LOGS)]
         for path, option, suffixes in given:
             if path is not None:
                 check(path.suffix in suffixes, f"{option} takes a file named *{' or *'.join(suffixes)}, not {path}.")
                 check_writable(path)
+                check_no_input(path, *inputs)
         check(
             self.plot is None or importlib.util.find_spec("matplotlib") is not None,
             "--plot needs matplotlib: pip install 'nnaccel[plot]'.",
@@ -63,9 +64,18 @@ class Files:
                 yield path
 
 
+def check_no_input(path: Path, *inputs: str | Path | None) -> None:
+    """Raise `InputError` if the file to write is one of those that are read."""
+    for given in inputs:
+        check(
+            given is None or not path.exists() or not Path(given).exists() or not path.samefile(given),
+            f"{path} is read, so it can't be written as well: give the output another name.",
+        )
+
+
 def write_log(path: Path, history: "History") -> None:
     """Write a line for each epoch: comma-separated values, or one JSON object."""
-    from nnaccel.model_file import to_json
+    from nnaccel.described import to_json
 
     columns = history.as_dict()
     rows = list(zip(*columns.values(), strict=True))
