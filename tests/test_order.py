@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnaccel.errors import InputError
-from nnaccel.order import Sequential, Shuffled, batch_bounds, split
+from nnaccel.order import Sequential, Shuffled, batch_bounds, split, split_by_group, split_by_time
 from tests.tolerance import assert_distributed
 
 ROWS = np.arange(5, 105, dtype=np.int32)
@@ -91,3 +91,66 @@ def test_a_split_by_labels_is_random_within_a_class():
 def test_a_split_that_leaves_nothing_is_refused(rows, fraction, sentence):
     with pytest.raises(InputError, match=sentence):
         split(rows, fraction, 0)
+
+
+def test_a_class_with_a_single_row_is_never_held_out():
+    labels = np.array([0] * 10 + [1] + [2] * 9)
+    for seed in range(50):
+        training, held_out = split(20, 0.5, seed, labels)
+        assert 10 in training
+        assert len(held_out) in (9, 10)
+
+
+def test_classes_of_single_rows_leave_nothing_to_hold_out():
+    with pytest.raises(InputError, match="10 rows are too few to hold out a part of each class"):
+        split(10, 0.2, 0, np.arange(10))
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=12), st.floats(0.05, 0.95), st.integers(0, 2**32))
+def test_a_split_by_group_divides_none_and_comes_near(sizes, fraction, seed):
+    groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    count = round(len(groups) * fraction)
+    if not 0 < count < len(groups):
+        return
+    training, held_out = split_by_group(groups, fraction, seed)
+    np.testing.assert_array_equal(np.sort(np.concatenate([training, held_out])), np.arange(len(groups)))
+    assert len(training) > 0
+    assert len(held_out) > 0
+    assert not set(groups[training]) & set(groups[held_out])
+    # Groups that would overshoot by more than they bring nearer are passed over, so it can't be off by more than the largest.
+    assert abs(len(held_out) - count) <= max(sizes)
+
+
+def test_a_large_group_is_not_held_out_for_a_small_fraction():
+    groups = np.repeat([0, 1, 2], [90, 5, 5])
+    assert {len(split_by_group(groups, 0.1, seed)[1]) for seed in range(20)} == {10}
+
+
+def test_a_split_by_group_depends_on_the_seed():
+    groups = np.arange(100) // 5
+    held = [split_by_group(groups, 0.3, seed)[1].tolist() for seed in (0, 0, 1)]
+    assert held[0] == held[1] != held[2]
+
+
+def test_one_group_can_not_be_divided():
+    with pytest.raises(InputError, match="all rows are of one group"):
+        split_by_group(np.zeros(5, int), 0.2, 0)
+
+
+@given(st.lists(st.integers(0, 8), min_size=2, max_size=60), st.floats(0.05, 0.95))
+def test_a_split_by_time_holds_out_the_latest(times, fraction):
+    times = np.array(times)
+    count = round(len(times) * fraction)
+    if not 0 < count < len(times) or len(set(times)) == 1:
+        return
+    training, held_out = split_by_time(times, fraction)
+    np.testing.assert_array_equal(np.sort(np.concatenate([training, held_out])), np.arange(len(times)))
+    assert times[training].max() < times[held_out].min()
+    # No other time to begin with comes nearer.
+    possible = [int((times > time).sum()) for time in set(times)]
+    assert abs(len(held_out) - count) == min(abs(number - count) for number in possible if number)
+
+
+def test_one_time_can_not_be_divided():
+    with pytest.raises(InputError, match="all rows are of one time"):
+        split_by_time(np.ones(5), 0.2)
