@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 
 import numpy as np
 import pytest
@@ -241,6 +242,18 @@ def test_a_plain_word_stays_one(word):
 ])  # fmt: skip
 def test_words_that_are_numbers(form, word, days):
     assert word_reader(form)(word) == days
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone can't be changed here")
+def test_dates_do_not_depend_on_the_zone_of_the_machine(monkeypatch):
+    try:
+        for zone in ("America/New_York", "Asia/Tokyo"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            assert word_reader("%d.%m.%Y")("02.01.1970") == word_reader("iso")("1970-01-02") == 1
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.sampled_from(["number", "boolean", *DATE_FORMATS]), st.text() | st.from_regex(r"[0-9/:. T+-]{0,25}"))

@@ -124,7 +124,7 @@ def test_the_deviation_of_numbers_far_from_zero():
 
 
 def test_columns_that_tell_nothing_are_dropped():
-    _, findings, _ = learn({
+    encoding, findings, _ = learn({
         "same": [3, 3, 3, 3], "half": [0.1, 0.1, 0.1, 0.1], "empty": [np.nan] * 4, "word": words("x", "x", " x", "x"),
         "gaps": words("", "?", "NA", ""), "names": words("ann", "bob", "cat", "dan"), "day": words(*["2024-01-01"] * 4),
         "use": [1, 2, 3, 4],
@@ -141,6 +141,8 @@ def test_columns_that_tell_nothing_are_dropped():
     assert findings.kinds == {"use": "number"}
     assert findings.gaps == {}
     assert findings.formats == {}
+    assert encoding.numbers.formats == {}
+    assert encoding.texts == frozenset()
 
 
 def test_the_same_in_training_is_dropped_though_others_differ():
