@@ -142,7 +142,7 @@ def test_columns_that_tell_nothing_are_dropped():
     assert findings.gaps == {}
     assert findings.formats == {}
     assert encoding.numbers.formats == {}
-    assert encoding.texts == frozenset()
+    assert encoding.texts == {"y"}
 
 
 def test_the_same_in_training_is_dropped_though_others_differ():
