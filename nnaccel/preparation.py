@@ -239,8 +239,10 @@ def _targets(source: Source, given: str | None, encoding: Encoding | None) -> tu
             f"say which column of {source.name} is to be predicted, with --target; it has {source.describe_columns()}.",
         )
         return source.targets
-    targets = tuple(dict.fromkeys(source.columns[place] for place in source.positions(given)))
+    targets = tuple(source.columns[place] for place in source.positions(given))
     check(bool(targets), f"--target names no column of {source.name}; it has {source.describe_columns()}.")
+    for name in targets:
+        check(targets.count(name) == 1, f"--target names column {name!r} twice: give each once.")
     return targets
 
 

@@ -310,6 +310,7 @@ EXTRA = BASE | {"w": np.ones(ROWS), "g": np.arange(ROWS) // 4}
     ({"target": "5"}, "shop has no column '5'"),
     ({"target": "-6"}, "shop has no column '-6'"),
     ({"target": ""}, "--target names no column of shop"),
+    ({"target": "age,g,0"}, "--target names column 'age' twice: give each once"),
     ({"target": None}, "say which column of shop is to be predicted, with --target; it has age, town"),
     ({"drop": "age,town,w,g"}, "no column is left to learn from"),
     ({"target": "w", "task": "regression"}, "every training row has the same target 'w', 1: there is nothing to learn"),
@@ -326,8 +327,8 @@ def test_a_target_by_name_or_position(target):
     assert prepared(EXTRA, target=target).encoding.target.names == ("y",)
 
 
-def test_several_targets_each_once():
-    result = prepared(EXTRA, target="age,g,0")
+def test_several_targets():
+    result = prepared(EXTRA, target="age,g")
     assert result.encoding.target.names == ("age", "g")
     assert result.training.y.shape == (30, 2)
     assert result.task == "regression"
