@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, ClassVar, Literal
 
 import numpy as np
@@ -19,6 +20,9 @@ _NPY_HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], Any]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+_DAMAGED_HEADER = (ValueError, SyntaxError, TokenError, TypeError, RecursionError, MemoryError)
+"""What reading the header of an NPY file raises: it is a piece of Python."""
+
 _MOST_DIMENSIONS = 64
 """More than this NumPy doesn't take."""
 
@@ -87,16 +91,14 @@ def read_npy(path: Path, options: FileOptions) -> ArraySource:
 def read_npz(path: Path) -> ArraySource:
     """An NPZ file with the arrays X and, perhaps, y."""
     with zipped(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        check(
-            "X" in names,
-            f"{path} has no array 'X', only {', '.join(names)}: save it with np.savez(file, X=..., y=...).",
-        )
+        names = archive.namelist()
+        found = ", ".join(name.removesuffix(".npy") for name in names)
+        check("X.npy" in names, f"{path} has no array 'X', only {found}: save it with np.savez(file, X=..., y=...).")
         arrays = {}
-        for name in {"X", "y"}.intersection(names):
-            with member(path, archive, f"{name}.npy") as stream:
+        for name in {"X.npy", "y.npy"}.intersection(names):
+            with member(path, archive, name) as stream:
                 arrays[name] = _read_npy(path, stream)
-    return ArraySource(path.name, arrays["X"], arrays.get("y"))
+    return ArraySource(path.name, arrays["X.npy"], arrays.get("y.npy"))
 
 
 def read_idx(path: Path, options: FileOptions) -> ArraySource:
@@ -136,6 +138,7 @@ def _read_npy(path: Path, stream: IO[bytes]) -> np.ndarray:
     check(not dtype.hasobject, f"{path} holds Python objects, not numbers or text: convert the array before saving it.")
     size = math.prod(shape) * dtype.itemsize
     order: Literal["F", "C"] = "F" if by_columns else "C"
+    check(len(shape) <= _MOST_DIMENSIONS, f"{path} holds an array of {len(shape)} dimensions: a table needs two.")
     check(min(shape, default=0) >= 0 and size > 0, f"{path} holds an array of the shape {shape}, which has no values.")
     begin = stream.tell()
     on_disk = isinstance(stream, io.BufferedReader)
@@ -152,15 +155,15 @@ def _npy_header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, n
     """The shape, whether columns lie in one piece, and the dtype."""
     try:
         version = np.lib.format.read_magic(stream)
-        check(version in _NPY_HEADERS, f"{path} is an NPY file of the version {version}, which isn't read.")
+        if version not in _NPY_HEADERS:
+            raise ValueError(f"its version is {version}")
         # NumPy warns of headers that Python 2 wrote, and reads them.
         with warnings.catch_warnings(action="ignore"):
             header: tuple[tuple[int, ...], bool, np.dtype[Any]] = _NPY_HEADERS[version](stream)
             return header
-    except InputError:
-        raise
-    except (ValueError, SyntaxError, TypeError) as error:
-        raise InputError(f"{path} can't be read as an NPY file: {first_sentence(error)}.") from error
+    except _DAMAGED_HEADER as error:
+        reason = first_sentence(error) if isinstance(error, ValueError) else "its header is damaged"
+        raise InputError(f"{path} can't be read as an NPY file: {reason}.") from error
 
 
 def _load_idx(path: Path) -> np.ndarray:
@@ -171,14 +174,11 @@ def _load_idx(path: Path) -> np.ndarray:
     with opened(path) as stream:
         head = stream.read(4)
         check(is_idx(head), f"{path} is neither an IDX nor an NPY file.")
-        shape = tuple(np.frombuffer(stream.read(4 * head[3]), ">u4").tolist())
-        dtype = np.dtype(_IDX_TYPES[head[2]])
-        data = stream.read()
+        sizes, data = stream.read(4 * head[3]), stream.read()
+    check(len(sizes) == 4 * head[3], f"{path} is damaged: it ends before its values.")
+    shape, dtype = tuple(np.frombuffer(sizes, ">u4").tolist()), np.dtype(_IDX_TYPES[head[2]])
     size = math.prod(shape) * dtype.itemsize
-    check(
-        len(shape) == head[3] and len(data) == size,
-        f"{path} is damaged: it should hold {size:,} bytes of values, but has {len(data):,}.",
-    )
+    check(len(data) == size, f"{path} is damaged: it should hold {size:,} bytes of values, but has {len(data):,}.")
     check(size > 0, f"{path} holds an array of the shape {shape}, which has no values.")
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 

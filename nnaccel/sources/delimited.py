@@ -22,6 +22,7 @@ from nnaccel.table import GAPS, Table, Text
 _DELIMITERS = ("\t", ";", "|", ",")
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
 _SAMPLE_LINES = 20
+_DIGITS_OF_YEARS = 4
 _FEWEST_ROWS = 64
 """In a part, lest the work for each column outweigh that for its values."""
 _BLANK: tuple[list[str], ...] = ([], [""])
@@ -137,11 +138,16 @@ class DelimitedSource(Source):
         return most
 
     def _sampled_widths(self, delimiter: str) -> list[int]:
-        """How many values the first lines have; nothing if it can't divide them."""
+        """How many values the first lines have, up to one that can't be divided so, which has none."""
         self._delimiter = delimiter
-        with contextlib.suppress(InputError), self._records() as records:
-            return [len(record) for record in islice(records, _SAMPLE_LINES)]
-        return []
+        widths = []
+        try:
+            with self._records() as records:
+                for record in islice(records, _SAMPLE_LINES):
+                    widths.append(len(record))
+        except InputError:
+            widths.append(0)
+        return widths
 
 
 class _Records:
@@ -240,7 +246,9 @@ def _data_in(first: Record, decimal_comma: bool) -> str | None:
     numbers = [cell for cell in map(str.strip, first) if _is_number(cell, decimal_comma)]
     counting = [cell for cell in numbers if cell.isdecimal()]
     steps = {int(b) - int(a) for a, b in pairwise(counting)}
-    return numbers[0] if numbers and (counting != numbers or steps != {1}) else None
+    # Two small numbers that follow each other may well be data.
+    are_names = counting == numbers and steps == {1} and (len(numbers) > 2 or len(numbers[0]) == _DIGITS_OF_YEARS)
+    return numbers[0] if numbers and not are_names else None
 
 
 def _is_number(cell: str, decimal_comma: bool) -> bool:
