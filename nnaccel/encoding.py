@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from nnaccel.described import entries, entry, named_entries
 from nnaccel.errors import InputError
 from nnaccel.sources import ALL_ROWS, Source
 from nnaccel.table import Table, Text, read_number
 from nnaccel.targets import BOOLEANS, Target
+
+_KIND = "table"
+"""What model files call such an encoding."""
 
 _BLOCK_CELLS = 1 << 16
 """How many numbers are encoded at a time: they should stay in the cache."""
@@ -23,7 +27,7 @@ _EXAMPLE = datetime(2024, 12, 31, 13, 45)
 """Its month, day, hour and minute can't be taken for each other."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbers:
     """Columns that become numbers.
 
@@ -44,6 +48,22 @@ class Numbers:
     mean: np.ndarray
     scale: np.ndarray
     had_gaps: np.ndarray
+
+    @staticmethod
+    def restore(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Numbers":
+        """The numbers of an encoding's description; `ValueError` if there are none."""
+        names, formats = tuple(entries(described, "numbers", str)), named_entries(described, "formats", str)
+        for form in formats.values():
+            check_format(form)
+        if any(name not in arrays for name in ("mean", "scale", "had_gaps")):
+            raise ValueError("the encoding lacks an array")
+        mean, scale, had_gaps = (arrays[name].astype(np.float64) for name in ("mean", "scale", "had_gaps"))
+        for array in (mean, scale, had_gaps):
+            if array.shape != (len(names),) or np.isnan(array).any():
+                raise ValueError("the encoding's arrays have the wrong length, or hold what is no number")
+        if not ((scale > 0).all() and np.isfinite(mean).all()):
+            raise ValueError("the encoding's scales aren't positive, or its means aren't finite")
+        return Numbers(names, formats, mean, scale, had_gaps.astype(bool))
 
     @property
     def width(self) -> int:
@@ -71,6 +91,19 @@ class Categories:
     has_others: bool
     had_gaps: bool
 
+    @staticmethod
+    def restore(described: Mapping[str, Any]) -> "Categories":
+        """The categories that were described; `ValueError` if there are none."""
+        words = entries(described, "words", str)
+        if len(set(words)) < len(words):
+            raise ValueError("a column of categories has a word twice")
+        has_others, had_gaps = entry(described, "others", bool), entry(described, "gaps", bool)
+        return Categories(entry(described, "name", str), tuple(words), has_others, had_gaps)
+
+    def describe(self) -> dict[str, Any]:
+        """The categories for JSON; see `restore`."""
+        return {"name": self.name, "words": list(self.words), "others": self.has_others, "gaps": self.had_gaps}
+
     @property
     def width(self) -> int:
         """How many columns it becomes."""
@@ -84,7 +117,7 @@ class Categories:
         return text.mapped([place.get(plain_word(word), others) for word in text.words], gap, np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoding:
     """How rows of a table become features, and targets numbers, learnt from training rows alone.
 
@@ -174,6 +207,8 @@ class Encoding:
         """
         features = np.zeros((len(table) if rows is None else len(rows), self.width), dtype)
         read = number_reader(table, self.numbers.names, self.numbers.formats)
+        for column in self.categories:
+            _check_is_text(table, column)
         columns = [(column.columns(table.text(column.name)), column.width) for column in self.categories]
         size = max(1, _BLOCK_CELLS // max(1, self.width))
         for start in range(0, len(features), size):
@@ -188,17 +223,22 @@ class Encoding:
                 first += width
         return features
 
+    def new_gaps(self, table: Table) -> dict[str, int]:
+        """How many rows lack a value in the columns that had one in every training row."""
+        had_none = [name for name, had in zip(self.numbers.names, self.numbers.had_gaps, strict=True) if not had]
+        had_none += [column.name for column in self.categories if not column.had_gaps]
+        counts = {name: int(table.missing(name).sum()) for name in had_none}
+        return {name: count for name, count in counts.items() if count}
+
     def describe(self) -> dict[str, Any]:
         """All but the arrays, for JSON; see `restore`."""
         return {
+            "kind": _KIND,
             "columns": list(self.columns),
             "named": self.named,
             "numbers": list(self.numbers.names),
             "formats": dict(self.numbers.formats),
-            "categories": [
-                {"name": c.name, "words": list(c.words), "others": c.has_others, "gaps": c.had_gaps}
-                for c in self.categories
-            ],
+            "categories": [column.describe() for column in self.categories],
             "target": self.target.describe(),
         }
 
@@ -219,30 +259,20 @@ class Encoding:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
+        ValueError
             If they don't fit together.
         """
-        numbers = Numbers(
-            tuple(described["numbers"]),
-            dict(described["formats"]),
-            arrays["mean"].astype(np.float64),
-            arrays["scale"].astype(np.float64),
-            arrays["had_gaps"].astype(bool),
-        )
-        categories = tuple(
-            Categories(c["name"], tuple(c["words"]), bool(c["others"]), bool(c["gaps"]))
-            for c in described["categories"]
-        )
-        for array in (numbers.mean, numbers.scale, numbers.had_gaps):
-            if array.shape != (len(numbers.names),) or not np.isfinite(array).all():
-                raise ValueError("the encoding's arrays have the wrong length, or hold what is no number")
-        if not (numbers.scale > 0).all():
-            raise ValueError("the encoding's scales aren't positive")
-        target = Target.restore(described["target"], arrays.get("target_mean"), arrays.get("target_scale"))
-        encoding = Encoding(tuple(described["columns"]), bool(described["named"]), numbers, categories, target)
+        check_kind(described)
+        numbers = Numbers.restore(described, arrays)
+        categories = tuple(map(Categories.restore, entries(described, "categories", dict)))
+        target = Target.restore(entry(described, "target", dict), arrays.get("target_mean"), arrays.get("target_scale"))
+        columns, named = tuple(entries(described, "columns", str)), entry(described, "named", bool)
+        encoding = Encoding(columns, named, numbers, categories, target)
         used = (*encoding.inputs, *target.names)
         if len(set(used)) < len(used) or not {*used, *numbers.formats} <= set(encoding.columns):
             raise ValueError("the encoding uses a column twice, or one that it doesn't have")
+        if set(arrays) != set(encoding.arrays()):
+            raise ValueError("the encoding has an array too many")
         return encoding
 
     def _write_numbers(self, block: np.ndarray, raw: np.ndarray, table: Table, rows: Any) -> None:
@@ -279,6 +309,25 @@ class Encoding:
             f"{source.name} has {len(source.columns)} columns, but the model was trained on a file of {len(self.columns)} "
             f"({len(without_target)} without the target): give a file with the same columns"
             + (", or with their names in the first line." if self.named else ".")
+        )
+
+
+def check_kind(described: Any) -> None:
+    """Raise `ValueError` unless what is described is the encoding of a table."""
+    kind = entry(described, "kind", str)
+    if kind != _KIND:
+        raise ValueError(f"it has an encoding of the kind {kind!r}, which is unknown here")
+
+
+def _check_is_text(table: Table, column: Categories) -> None:
+    """Refuse numbers where none of the words that were learnt is one: they are something else."""
+    words = table.text(column.name).words
+    if words and column.words and all(map(is_number, words)) and not any(map(is_number, column.words)):
+        raise table.error(
+            column.name,
+            0,
+            f"there are numbers, such as {words[0]!r}, where text was learnt, such as {column.words[0]!r}: "
+            "correct it, or leave it empty",
         )
 
 
@@ -342,6 +391,21 @@ def word_reader(form: str) -> Callable[[str], float]:
     if form == "iso":
         return lambda word: _days(datetime.fromisoformat(word))
     return lambda word: _days(datetime.strptime(word, form))
+
+
+def check_format(form: str) -> None:
+    """Raise `ValueError` unless `word_reader` knows the format."""
+    if form not in ("number", "boolean", "iso"):
+        datetime.strptime(_EXAMPLE.strftime(form), form)
+
+
+def is_number(word: str) -> bool:
+    """Whether a word spells a number."""
+    try:
+        read_number(word)
+    except ValueError:
+        return False
+    return True
 
 
 def describe_format(form: str) -> str:

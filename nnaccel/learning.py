@@ -43,6 +43,8 @@ _TWO_NUMBERS = re.compile(r"\d\D+\d")
 _MOST = 0.9
 """A column of text is called spoiled where so many of its rows are numbers, or dates."""
 
+_NAMES_OF_COUNTERS = ("id", "index", "number", "nr")
+
 _BLOCK_CELLS = 1 << 18
 
 
@@ -104,9 +106,14 @@ def learn_encoding(
     forms: dict[str, str] = {}
     categories = []
     for name in names:
-        if _counts_rows(table, name):
+        counts = source.named and _counts_rows(table, name)
+        # Without a name of its own, it is the index that a data frame was written with.
+        if counts and name.lower().startswith("unnamed"):
             findings.dropped[name] = "counts the rows"
-        elif name not in categorical and (form := _find_form(table, name, findings)):
+            continue
+        if counts and name.lower().endswith(_NAMES_OF_COUNTERS):
+            findings.remarks.append(f"{name!r} counts the rows: if it is but a number, --drop it")
+        if name not in categorical and (form := _find_form(table, name, findings)):
             forms[name] = form
         elif column := _learn_categories(name, table.text(name), rows, findings):
             categories.append(column)
@@ -122,11 +129,11 @@ def learn_encoding(
 
 
 def _counts_rows(table: Table, name: str) -> bool:
-    """Whether a column is the index of a data frame: it has no name of its own, and each number is the last plus 1."""
-    if not name.lower().startswith("unnamed") or table.is_text(name):
+    """Whether each number of a column is the last plus 1."""
+    if table.is_text(name):
         return False
     steps = np.diff(table.number(name).astype(np.float64))
-    return len(steps) > 0 and bool((steps == 1).all())
+    return len(steps) > 1 and bool((steps == 1).all())
 
 
 def _find_form(table: Table, name: str, findings: Findings) -> str | None:
@@ -260,7 +267,26 @@ def _learn_numbers(
     findings.kinds |= {name: _KINDS.get(forms[name], "date") for name in used}
     findings.formats |= {name: forms[name] for name in used if findings.kinds[name] == "date"}
     used_formats = {name: form for name, form in formats.items() if name in findings.kinds}
-    return Numbers(used, used_formats, mean[kept], np.where(varies, deviation, 1.0)[kept], had_gaps[kept])
+    return Numbers(used, used_formats, mean[kept], _scale(table, deviation, varies)[kept], had_gaps[kept])
+
+
+def _scale(table: Table, deviation: np.ndarray, varies: np.ndarray) -> np.ndarray:
+    """What to divide each column by.
+
+    Bytes are pixels, which have one unit: a scale of its own would blow up those that are nearly always dark. What is the
+    same in every row tells nothing, whatever it is in others: it becomes 0.
+    """
+    if table.numbers.dtype == np.uint8 and varies.any():
+        return np.full(len(deviation), np.sqrt(np.mean(deviation**2)))
+    return np.where(varies, deviation, np.inf)
+
+
+def findings_of(encoding: Encoding) -> Findings:
+    """What an encoding that was learnt before tells of its columns."""
+    formats = encoding.numbers.formats
+    forms = {name: formats.get(name, "number") for name in encoding.numbers.names}
+    kinds = {name: _KINDS.get(form, "date") for name, form in forms.items()}
+    return Findings(kinds=kinds | {column.name: "category" for column in encoding.categories})
 
 
 _KINDS = {"number": "number", "boolean": "truth value"}

@@ -251,6 +251,7 @@ def _restore_encoding(
     if foreign:
         raise ValueError(f"it holds a tensor {foreign[0]!r} that belongs to nothing")
     if description.get("encoding") is None:
+        check(not arrays, "it has the arrays of an encoding but no encoding")
         return None
     encoding = Encoding.restore(entry(description, "encoding", dict), arrays)
     check((encoding.width,) == network.input_shape, "its encoding doesn't fit its network")

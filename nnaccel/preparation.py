@@ -1,17 +1,18 @@
 """Preparing a table for training: which column is what, what is held out, and the encoded arrays of both parts."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from nnaccel.encoding import Encoding, word_reader
 from nnaccel.errors import check
-from nnaccel.learning import Findings, find_format, learn_encoding
+from nnaccel.learning import Findings, find_format, findings_of, learn_encoding
 from nnaccel.losses import Loss
 from nnaccel.order import split, split_by_group, split_by_time
 from nnaccel.sources import ALL_ROWS, Source
 from nnaccel.table import Table
-from nnaccel.targets import Target, Task, check_loss, choose_task, class_numbers, present
+from nnaccel.targets import Target, Task, check_classes, check_loss, choose_task, class_numbers, present
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,12 @@ class Prepared:
     held_out : Part, optional
     class_weights : float64 array (classes,), optional
         How much a row of each class counts in training, beside its own weight.
-    reason : str
-        Why the task is what it is.
+    rows_read : int
+        How many rows of the source were read, those without a target included, those of a validation file not.
     held_out_by : str
         How the held-out rows were chosen.
+    reason : str
+        Why the task is what it is.
     findings : Findings
         What was found out about the columns.
     remarks : list of str
@@ -120,9 +123,10 @@ class Prepared:
     training: Part
     held_out: Part | None
     class_weights: np.ndarray | None
-    reason: str
+    rows_read: int
     held_out_by: str
-    findings: Findings
+    reason: str = ""
+    findings: Findings = field(default_factory=Findings)
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -139,9 +143,7 @@ class Prepared:
         return by_class if self.training.weights is None else by_class * self.training.weights
 
 
-def prepare(
-    source: Source, question: Question, validation: Source | None = None, encoding: Encoding | None = None
-) -> Prepared:
+def prepare(source: Source, question: Question, validation: Source | None = None) -> Prepared:
     """Read a source, choose what is held out, learn the encoding from the rest, and encode both.
 
     Parameters
@@ -150,47 +152,71 @@ def prepare(
     question : Question
     validation : Source, optional
         Rows to validate on, instead of a part of the source.
-    encoding : Encoding, optional
-        One learnt before, to go on with instead of learning one.
 
     Raises
     ------
     InputError
         If the table doesn't answer the question.
     """
-    columns = _resolve(source, question.roles, encoding)
-    if encoding is None:
-        places = {name: place for place, name in enumerate(source.columns) if name not in columns.dropped}
-        table = source.read(places, columns.categorical, question.rows)
-    else:
-        places = _known_places(source, columns, encoding, question.roles.target)
-        table = source.read(places, columns.categorical | encoding.texts, question.rows)
+    columns = _resolve(source, question.roles, _targets(source, question.roles.target))
+    places = {name: place for place, name in enumerate(source.columns) if name not in columns.dropped}
+    table = source.read(places, columns.categorical, question.rows)
+    rows = _rows_with_target(table, columns.targets)
+    task, reason = choose_task(table, columns.targets, question.task, question.loss)
+    if task == "classification":
+        check_classes(table, columns.targets[0], rows)
+    split_rows = _split(table, rows, columns, task, question, validation)
+    weights = _weights(table, columns.weight, rows)
+    _check_weights(weights, split_rows, source.name, columns.weight)
+    # Rows that don't count are not learnt from, though a class may have no others.
+    counted = split_rows.kept if weights is None else split_rows.kept[weights[split_rows.kept] > 0]
+    learnt_from = split_rows.kept if task == "classification" else counted
+    target = Target.learn(table, columns.targets, learnt_from, task, scaled=not _in_own_units(question.loss))
+    encoding, findings = learn_encoding(source, table, counted, columns.unused, target, columns.categorical)
+    prepared = _encoded(encoding, table, split_rows, weights, question, validation, columns.weight)
+    remarks = [*source.remarks, *findings.remarks, *prepared.remarks]
+    return replace(prepared, reason=reason, findings=findings, remarks=remarks)
 
-    remarks = list(source.remarks)
-    rows = _rows_with_target(table, columns.targets, remarks)
-    if encoding is None:
-        task, reason = choose_task(table, columns.targets, question.task, question.loss)
-    else:
-        task, reason = encoding.target.task, "as the model was trained"
-        _check_goes_on(encoding.target, question.loss)
-    kept, held, held_out_by = _split(table, rows, columns, task, question, validation)
-    findings = Findings()
-    if encoding is None:
-        target = Target.learn(table, columns.targets, kept, task, scaled=not _in_own_units(question.loss))
-        encoding, findings = learn_encoding(source, table, kept, columns.unused, target, columns.categorical)
-        remarks += findings.remarks
-    remarks += _respelled(encoding.target, table)
 
-    training = _encode(encoding, table, kept, columns.weight, question.dtype)
-    _check_weights(training, source, columns.weight, "training")
-    class_weights = _balanced(training, encoding.target) if question.class_weight else None
-    if validation is not None:
-        held_out: Part | None = _encode_source(encoding, validation, columns.weight, question.dtype, remarks)
-        _check_weights(held_out, validation, columns.weight, "validation")
-    else:
-        held_out = _encode(encoding, table, held, columns.weight, question.dtype) if len(held) else None
-        _check_weights(held_out, source, columns.weight, "held-out")
-    return Prepared(encoding, training, held_out, class_weights, reason, held_out_by, findings, remarks)
+def prepare_further(
+    source: Source, question: Question, encoding: Encoding, validation: Source | None = None
+) -> Prepared:
+    """Read a source and encode it as was learnt before, to go on training a model.
+
+    Parameters
+    ----------
+    source, question, validation
+        As in `prepare`.
+    encoding : Encoding
+
+    Raises
+    ------
+    InputError
+        If the source lacks columns, or the question isn't the one that the model was trained for.
+    """
+    columns = _resolve(source, question.roles, encoding.target.names)
+    places = _known_places(source, columns, encoding, question.roles.target)
+    _check_goes_on(encoding.target, question.loss)
+    table = source.read(places, columns.categorical | encoding.texts, question.rows)
+    rows = _rows_with_target(table, columns.targets)
+    split_rows = _split(table, rows, columns, encoding.target.task, question, validation)
+    weights = _weights(table, columns.weight, rows)
+    _check_weights(weights, split_rows, source.name, columns.weight)
+    prepared = _encoded(encoding, table, split_rows, weights, question, validation, columns.weight)
+    return replace(
+        prepared,
+        reason="as the model was trained",
+        findings=findings_of(encoding),
+        remarks=[*source.remarks, *prepared.remarks],
+    )
+
+
+class _SplitRows(NamedTuple):
+    """The rows to train on, those held out, and how they were chosen."""
+
+    kept: np.ndarray
+    held: np.ndarray
+    how: str
 
 
 @dataclass(frozen=True)
@@ -210,14 +236,13 @@ class _Columns:
         return self.dropped | {name for name in (self.weight, self.group, self.time) if name is not None}
 
 
-def _resolve(source: Source, roles: Roles, encoding: Encoding | None) -> _Columns:
+def _resolve(source: Source, roles: Roles, targets: tuple[str, ...]) -> _Columns:
     def one(given: str | None) -> str | None:
         return None if given is None else source.columns[source.position(given)]
 
     def several(given: str) -> frozenset[str]:
         return frozenset(source.columns[place] for place in source.positions(given))
 
-    targets = _targets(source, roles.target, encoding)
     columns = _Columns(
         targets, one(roles.weight), one(roles.group), one(roles.time), several(roles.drop), several(roles.categorical)
     )
@@ -230,9 +255,7 @@ def _resolve(source: Source, roles: Roles, encoding: Encoding | None) -> _Column
     return columns
 
 
-def _targets(source: Source, given: str | None, encoding: Encoding | None) -> tuple[str, ...]:
-    if encoding is not None:
-        return encoding.target.names
+def _targets(source: Source, given: str | None) -> tuple[str, ...]:
     if given is None:
         check(
             bool(source.targets),
@@ -257,11 +280,11 @@ def _known_places(source: Source, columns: _Columns, encoding: Encoding, given: 
         given is None or source.positions(given) == [places[name] for name in columns.targets],
         f"the model predicts {_listed(columns.targets)}, so --target can't be {given!r}: leave it out.",
     )
-    needed = {places[name]: name for name in encoding.inputs}
-    for name in columns.dropped:
+    needed = {places[name] for name in encoding.inputs}
+    for name in columns.unused:
         check(
             source.columns.index(name) not in needed,
-            f"column {name!r} is an input of the model, so it can't be dropped: leave out --drop, or train a new model.",
+            f"column {name!r} is an input of the model, so it can have no other use: train a new model for that.",
         )
     with_a_role = columns.unused - columns.dropped
     return places | {name: source.columns.index(name) for name in with_a_role}
@@ -282,17 +305,14 @@ def _in_own_units(loss: Loss | None) -> bool:
     return loss is not None and loss.domain[0] > -np.inf
 
 
-def _rows_with_target(table: Table, names: tuple[str, ...], remarks: list[str]) -> np.ndarray:
+def _rows_with_target(table: Table, names: tuple[str, ...]) -> np.ndarray:
     there = present(table, names)
-    missing = len(table) - int(there.sum())
-    check(missing < len(table), f"{table.source}: no row has the target {_listed(names)}: give another --target.")
-    if missing:
-        remarks.append(_left_out(missing, table.source))
+    check(bool(there.any()), f"{table.source}: no row has the target {_listed(names)}: give another --target.")
     return np.flatnonzero(there).astype(np.int32)
 
 
-def _left_out(rows: int, source: str) -> str:
-    return f"{rows:,} rows of {source} have no target and are left out"
+def _left_out(rows: int, source: str) -> list[str]:
+    return [f"{rows:,} rows of {source} have no target and are left out"] if rows else []
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -301,17 +321,16 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _split(
     table: Table, rows: np.ndarray, columns: _Columns, task: Task, question: Question, validation: Source | None
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """The training rows, those held out, and how they were chosen."""
+) -> _SplitRows:
     fraction, seed = question.validation, question.seed
     if validation is not None:
         check(
             columns.group is None and columns.time is None,
             "with a file to validate on there is nothing to split: leave out --group and --time.",
         )
-        return rows, rows[:0], f"all of {validation.name}"
+        return _SplitRows(rows, rows[:0], f"all of {validation.name}")
     if fraction == 0:
-        return rows, rows[:0], ""
+        return _SplitRows(rows, rows[:0], "")
     if columns.group is not None:
         groups = np.unique(class_numbers(table, columns.group)[rows], return_inverse=True)[1]
         kept, held = split_by_group(groups, fraction, seed)
@@ -325,7 +344,7 @@ def _split(
         labels = class_numbers(table, columns.targets[0])[rows] if task == "classification" else None
         kept, held = split(len(rows), fraction, seed, labels)
         chosen = f"at random, seed {seed}" + ("" if labels is None else ", each class in proportion")
-    return rows[kept], rows[held], chosen
+    return _SplitRows(rows[kept], rows[held], chosen)
 
 
 def _times(table: Table, name: str, rows: np.ndarray) -> np.ndarray:
@@ -357,28 +376,57 @@ def _respelled(target: Target, table: Table) -> list[str]:
     ]
 
 
-def _encode(encoding: Encoding, table: Table, rows: np.ndarray, weight: str | None, dtype: str) -> Part:
-    x = encoding.features(table, dtype, rows)
-    y = encoding.target.encode(table)[rows]
-    return Part(x, y, None if weight is None else _weights(table, weight, rows))
+def _encoded(
+    encoding: Encoding,
+    table: Table,
+    rows: _SplitRows,
+    weights: np.ndarray | None,
+    question: Question,
+    validation: Source | None,
+    weight: str | None,
+) -> Prepared:
+    """Both parts, encoded; what goes without saying of an encoding just learnt is left to the caller."""
+    remarks = _left_out(len(table) - len(rows.kept) - len(rows.held), table.source)
+    remarks += _respelled(encoding.target, table)
+    training = _encode(encoding, table, rows.kept, weights, question.dtype)
+    held_out = _encode(encoding, table, rows.held, weights, question.dtype) if len(rows.held) else None
+    if validation is not None:
+        held_out = _encode_source(encoding, validation, weight, question.dtype, remarks)
+    class_weights = _balanced(training, encoding.target) if question.class_weight else None
+    return Prepared(encoding, training, held_out, class_weights, len(table), rows.how, remarks=remarks)
 
 
-def _weights(table: Table, name: str, rows: np.ndarray) -> np.ndarray:
-    weights: np.ndarray = table.number(name).astype(np.float64)[rows]
-    bad = ~(weights >= 0) | np.isinf(weights)
+def _encode(encoding: Encoding, table: Table, rows: np.ndarray, weights: np.ndarray | None, dtype: str) -> Part:
+    x, y = encoding.features(table, dtype, rows), encoding.target.encode(table)[rows]
+    return Part(x, y, None if weights is None else weights[rows])
+
+
+def _weights(table: Table, name: str | None, rows: np.ndarray) -> np.ndarray | None:
+    """The weights of all rows, (n,), of which those of `rows` must be good; None if all count the same."""
+    if name is None:
+        return None
+    weights: np.ndarray = table.number(name).astype(np.float64)
+    bad = ~(weights[rows] >= 0) | np.isinf(weights[rows])
     if bad.any():
-        row = int(np.argmax(bad))
+        row = int(rows[np.argmax(bad)])
         value = "a gap" if np.isnan(weights[row]) else f"{weights[row]:g}"
         raise table.error(
-            name, int(rows[row]), f"a weight must be a number, 0 or more, not {value}: correct it, or leave out the row"
+            name, row, f"a weight must be a number, 0 or more, not {value}: correct it, or leave out the row"
         )
     return weights
 
 
-def _check_weights(part: Part | None, source: Source, name: str | None, purpose: str) -> None:
+def _check_weights(weights: np.ndarray | None, rows: _SplitRows, source: str, name: str | None) -> None:
+    if weights is not None:
+        _check_some_count(weights[rows.kept], "training", source, name)
+        if len(rows.held):
+            _check_some_count(weights[rows.held], "held-out", source, name)
+
+
+def _check_some_count(weights: np.ndarray, purpose: str, source: str, name: str | None) -> None:
     check(
-        part is None or part.weights is None or bool(part.weights.any()),
-        f"{source.name}: the weights in column {name!r} are zero in all {purpose} rows, so none of them counts: leave out "
+        bool(weights.any()),
+        f"{source}: the weights in column {name!r} are zero in all {purpose} rows, so none of them counts: leave out "
         "--weight, or correct them.",
     )
 
@@ -406,11 +454,13 @@ def _encode_source(encoding: Encoding, source: Source, weight: str | None, dtype
         there = present(table, encoding.target.names)
         missing += len(table) - int(there.sum())
         remarks += [remark for remark in _respelled(encoding.target, table) if remark not in remarks]
-        parts.append(_encode(encoding, table, np.flatnonzero(there), weight, dtype))
+        rows = np.flatnonzero(there)
+        parts.append(_encode(encoding, table, rows, _weights(table, weight, rows), dtype))
     check(
         any(len(part.y) for part in parts), f"{source.name} has no row with a target: nothing can be validated on it."
     )
-    if missing:
-        remarks.append(_left_out(missing, source.name))
+    remarks += _left_out(missing, source.name)
     weights = None if weight is None else np.concatenate([part.weights for part in parts if part.weights is not None])
+    if weights is not None:
+        _check_some_count(weights, "validation", source.name, weight)
     return Part(np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts]), weights)

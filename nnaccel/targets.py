@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 import numpy as np
 
+from nnaccel.described import entries, entry
 from nnaccel.errors import check
 from nnaccel.losses import BinaryCrossEntropy, Loss
 from nnaccel.table import Table, read_number, write_number
@@ -91,6 +93,17 @@ def present(table: Table, names: Sequence[str]) -> np.ndarray:
     return there
 
 
+def check_classes(table: Table, name: str, rows: np.ndarray) -> None:
+    """Refuse a target that makes no sense as classes in these rows.
+
+    Raises
+    ------
+    InputError
+        If all are of one class, or there are more classes than sense.
+    """
+    _classes(table, name, rows)
+
+
 def class_numbers(table: Table, name: str) -> np.ndarray:
     """A number for each different target, int (n,): for a split that keeps the classes in proportion."""
     if table.is_text(name):
@@ -99,7 +112,7 @@ def class_numbers(table: Table, name: str) -> np.ndarray:
     return numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
     """How targets become numbers, and predictions what the user knows, learnt from training rows alone.
 
@@ -221,24 +234,26 @@ class Target:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
+        ValueError
             If the description doesn't fit together.
         """
-        classes = tuple(described["classes"])
-        target = Target(tuple(described["names"]), described["task"], classes, mean, scale)
-        several = target.task == "multilabel" or len(target.names) > 1
-        if target.task not in USUAL_LOSS or not target.names or (target.task == "classification" and several):
+        names, task = entries(described, "names", str), entry(described, "task", str)
+        if task not in USUAL_LOSS or not names or (task == "classification" and len(names) > 1):
             raise ValueError("the target's task doesn't fit its columns")
-        if bool(target.classes) != (target.task == "classification") or list(classes) != sorted(set(classes)):
-            raise ValueError("the target's classes don't fit its task, or aren't in order")
-        if (mean is None) != (scale is None) or (mean is not None and target.task != "regression"):
+        classes = entries(described, "classes", object)
+        kinds = {str} if any(isinstance(label, str) for label in classes) else {int, float}
+        if bool(classes) != (task == "classification") or not {type(label) for label in classes} <= kinds:
+            raise ValueError("the target's classes don't fit its task, or aren't of one kind")
+        if any(a >= b for a, b in pairwise(cast(list[Any], classes))):
+            raise ValueError("the target's classes aren't in order")
+        if (mean is None) != (scale is None) or (mean is not None and task != "regression"):
             raise ValueError("the target's scale doesn't fit its task")
         for array in (mean, scale):
-            if array is not None and (array.shape != (len(target.names),) or not np.isfinite(array).all()):
+            if array is not None and (array.shape != (len(names),) or not np.isfinite(array).all()):
                 raise ValueError("the target's scale has the wrong length, or is no number")
         if scale is not None and not (scale > 0).all():
             raise ValueError("the target's scale isn't positive")
-        return target
+        return Target(tuple(names), task, cast(tuple[Label, ...], tuple(classes)), mean, scale)
 
     def _class_numbers(self, table: Table, name: str) -> np.ndarray:
         if self.is_text:
@@ -326,7 +341,7 @@ def _classes(table: Table, name: str, rows: np.ndarray) -> tuple[Label, ...]:
     )
     check(
         len(classes) <= _MOST_CLASSES and (len(classes) <= 50 or 2 * len(classes) <= len(rows)),
-        f"{table.source}: the target {name!r} has {len(classes):,} different values in {len(rows):,} training rows, more "
+        f"{table.source}: the target {name!r} has {len(classes):,} different values in {len(rows):,} rows, more "
         f"classes than make sense (such as {classes[0]!r} and {classes[1]!r}): give another --target"
         + ("." if table.is_text(name) else ", or --task regression."),
     )

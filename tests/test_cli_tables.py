@@ -166,6 +166,28 @@ def test_kept_columns_are_copied_as_they_stand(model, command):
     assert command("predict", "model.safetensors", "new.csv", "--keep", "id", "--quiet")[0] == 2
 
 
+def test_labels_that_may_go_together(folder, command):
+    frame = people()
+    frame.assign(
+        old=(pd.to_numeric(frame["age"], errors="coerce") > 50).astype(int), poor=frame["rich"] == "<=50K"
+    ).to_csv("labels.csv", index=False)
+    code, out, _ = command(
+        "train", "labels.csv", "--target", "old,poor", "--drop", "rich", "--epochs", 20, "--out", "m.safetensors"
+    )
+    assert (code, "2 labels: 'old' " in out) == (0, True)
+    code, out, _ = command("predict", "m.safetensors", "labels.csv", "--out", "p.csv", "--proba", "--json", "--quiet")
+    lines = read_csv("p.csv")
+    assert list(lines[0]) == ["old", "poor", "probability_old", "probability_poor"]
+    assert {line["old"] for line in lines} == {"0", "1"}
+    assert all((line["poor"] == "1") == (float(line["probability_poor"]) > 0.5) for line in lines)
+
+
+def test_gaps_that_training_had_not_are_told(model, command):
+    people(20, seed=1).assign(town="", age=3).to_csv("no-town.csv", index=False)
+    err = command("predict", "model.safetensors", "no-town.csv", "--out", "p.csv")[1]
+    assert "'town' has gaps in 20 rows, but had none in training" in err
+
+
 def test_rows(model, command):
     whole = command("predict", "model.safetensors", "new.csv", "--quiet")[1].splitlines()
     part = command("predict", "model.safetensors", "new.csv", "--quiet", "--rows", "10:30")[1].splitlines()

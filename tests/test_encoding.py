@@ -339,3 +339,18 @@ def test_read_from_a_file_without_a_header(tmp_path):
     encoding, _ = learn_encoding(named, table, rows, (), Target.learn(table, ["y"], rows, "classification"))
     bare = open_source(str(csv_file(tmp_path, body, "bare.csv")), FileOptions(header=False))
     assert same_bits(features(encoding, bare), features(encoding, named))
+
+
+def test_numbers_where_text_was_learnt():
+    encoding, _ = learn({"sex": ["male", "female"] * 12, "age": np.arange(24.0)})
+    new = read({"sex": ["1", "2"], "age": [3.0, 4.0]})
+    with pytest.raises(InputError, match="row 1, column 'sex': there are numbers, such as '1', where text was learnt"):
+        encoding.features(new, "float32")
+    # New words are but new, and numbers are where some were learnt.
+    assert encoding.features(read({"sex": ["other"], "age": [3.0]}), "float32").shape == (1, encoding.width)
+
+
+def test_gaps_where_there_were_none():
+    encoding, _ = learn({"town": ["Bonn", "Kiel"] * 12, "age": np.arange(24.0), "late": [np.nan, 1.0] * 12})
+    new = read({"town": [None, "Kiel", None], "age": [np.nan, 1.0, 2.0], "late": [np.nan] * 3})
+    assert encoding.new_gaps(new) == {"town": 2, "age": 1}

@@ -159,10 +159,24 @@ def test_a_constant_with_gaps_is_kept():
 
 
 def test_images_keep_all_their_pixels():
-    x = np.array([[0, 5, 1], [0, 5, 2]], np.uint8)
+    x = np.array([[0, 5, 1, 10], [0, 5, 3, 30]], np.uint8)
     encoding, findings, table = learn({}, source=ArraySource("images", x))
-    np.testing.assert_array_equal(encoding.features(table, "float32"), [[0, 0, -1], [0, 0, 1]])
+    # Bytes have one unit: the root of the mean variance, (0 + 0 + 1 + 100) / 4, is the scale of all.
+    expected = np.array([[0, 0, -1, -10], [0, 0, 1, 10]]) / np.sqrt(101 / 4)
+    np.testing.assert_allclose(encoding.features(table, "float32"), expected, rtol=1e-6)
     assert findings.dropped == {}
+
+
+def test_what_is_the_same_in_every_row_of_an_array_tells_nothing_of_others():
+    encoding, _, _ = learn({}, source=ArraySource("a", np.array([[0.5, 1.0], [0.5, 2.0]])))
+    new = next(ArraySource("b", np.array([[1e9, 1.5]])).parts({"0": 0, "1": 1}))
+    np.testing.assert_array_equal(encoding.features(new, "float32"), [[0, 0]])
+
+
+def test_a_named_column_that_counts_the_rows_is_told_but_kept():
+    encoding, findings, _ = learn({"PassengerId": [1, 2, 3, 4], "age": [4, 3, 5, 1]})
+    assert encoding.numbers.names == ("PassengerId", "age")
+    assert findings.remarks == ["'PassengerId' counts the rows: if it is but a number, --drop it"]
 
 
 def test_kinds_and_formats():

@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from nnaccel.errors import InputError
 from nnaccel.losses import as_loss
-from nnaccel.preparation import Question, Roles, prepare
+from nnaccel.preparation import Question, Roles, prepare, prepare_further
 from nnaccel.sources import FileOptions
 from nnaccel.sources.frames import FrameSource
 from nnaccel.sources.opening import open_source
@@ -36,7 +36,9 @@ def asked(target="y", validation=0.25, **settings):
 
 
 def prepared(columns=BASE, validation_source=None, encoding=None, source=FrameSource, **settings):
-    return prepare(source(columns, "shop"), asked(**settings), validation_source, encoding)
+    if encoding is not None:
+        return prepare_further(source(columns, "shop"), asked(**settings), encoding, validation_source)
+    return prepare(source(columns, "shop"), asked(**settings), validation_source)
 
 
 def held_rows(result):
@@ -395,7 +397,7 @@ def test_going_on_by_position():
 
 @pytest.mark.parametrize(("settings", "sentence"), [
     ({"target": "age"}, "the model predicts 'y', so --target can't be 'age': leave it out"),
-    ({"drop": "town"}, "column 'town' is an input of the model, so it can't be dropped"),
+    ({"drop": "town"}, "column 'town' is an input of the model, so it can have no other use"),
     ({"loss": as_loss("mean_squared_error")}, "mean_squared_error doesn't suit a classification"),
 ])  # fmt: skip
 def test_what_can_not_be_changed_when_going_on(settings, sentence):
@@ -415,3 +417,22 @@ def test_the_line_of_a_file_is_named(tmp_path):
     text = "n,w,y\n" + "".join(f"{k},{1 if k != 7 else -2},{'ab'[k % 2]}\n" for k in range(12))
     with pytest.raises(InputError, match=r"shop\.csv, line 9, column 'w': a weight must be"):
         prepare(open_source(str(csv_file(tmp_path, text))), asked(weight="w"))
+
+
+def test_rows_of_weight_zero_are_not_learnt_from():
+    columns = {"x": [1.0, 2.0, 3.0, 1e6], "w": [1, 1, 1, 0], "y": [1.0, 2.5, 3.0, 1e9]}
+    result = prepared(columns, target="y", weight="w", validation=0)
+    assert result.encoding.numbers.mean == pytest.approx([2.0])
+    assert result.encoding.target.mean == pytest.approx([6.5 / 3])
+    assert len(result.training.y) == 4
+
+
+def test_how_many_rows_were_read():
+    columns = {"x": np.arange(20.0), "y": [None, *(["a", "b"] * 9), "a"]}
+    assert prepared(columns, target="y").rows_read == 20
+
+
+def test_too_many_classes_are_told_before_too_few_rows():
+    columns = {"x": np.arange(500.0), "y": [f"id-{k}" for k in range(500)]}
+    with pytest.raises(InputError, match="500 different values in 500 rows, more classes than make sense"):
+        prepared(columns, target="y")

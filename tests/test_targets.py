@@ -159,8 +159,8 @@ def test_classes_that_were_not_learnt(learnt, new, sentence):
 @pytest.mark.parametrize(("values", "task", "sentence"), [
     (["a", "a", ""], "classification", "every training row has the same target 'y', 'a': there is nothing to learn"),
     ([3, 3], "regression", "every training row has the same target 'y', 3: there is nothing to learn"),
-    (np.arange(1001) % 1001, "classification", "1,001 different values in 1,001 training rows.*or --task regression"),
-    ([f"n{k}" for k in range(51)], "classification", "51 different values in 51 training rows.*give another --target[.]"),
+    (np.arange(1001) % 1001, "classification", "1,001 different values in 1,001 rows.*or --task regression"),
+    ([f"n{k}" for k in range(51)], "classification", "51 different values in 51 rows.*give another --target[.]"),
     (["1", "x"], "regression", "shop, row 2, column 'y': 'x' is not a number: correct it, or leave it empty"),
     ([1.0, -np.inf], "regression", "shop, row 2, column 'y': -inf is no number to learn"),
     ([1.0, np.inf], "classification", "shop, row 2, column 'y': inf is no number to learn"),

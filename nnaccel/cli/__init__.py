@@ -12,6 +12,7 @@ import typer
 from nnaccel.cli.demo import demo
 from nnaccel.cli.info import info
 from nnaccel.cli.predict import predict
+from nnaccel.cli.screen import printable
 from nnaccel.cli.train import train
 from nnaccel.errors import BackendUnavailable, InputError
 from nnaccel.version import VERSION
@@ -85,5 +86,5 @@ def run(arguments: list[str]) -> int:
 
 def _complain(sentence: str, code: int) -> int:
     # Called without arguments, a command answers with its help instead of a sentence.
-    typer.echo(sentence if sentence.startswith("Usage:") else f"nnaccel: {sentence}", err=True)
+    typer.echo(sentence if sentence.startswith("Usage:") else printable(f"nnaccel: {sentence}"), err=True)
     return code

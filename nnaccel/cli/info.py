@@ -18,6 +18,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what a model file holds; or the machine, and each backend: available, or why not and what mends it."""
+    from nnaccel.cli.screen import printable
     from nnaccel.described import to_json
     from nnaccel.model import load
 
@@ -28,7 +29,7 @@ def info(
         model = load(file)
         facts = _model_facts(model)
         lines = [f"model      {file.name}, {_size(file)}", *_model_lines(model)]
-    for line in [to_json(facts)] if as_json else lines:
+    for line in [to_json(facts)] if as_json else map(printable, lines):
         print(line)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from nnaccel.cli.screen import printable
 from nnaccel.errors import InputError
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -135,7 +136,7 @@ class Speaker:
 
     def __call__(self, line: str = "") -> None:
         if not self._quiet:
-            print(line, file=self.stream, flush=True)
+            print(printable(line), file=self.stream, flush=True)
 
 
 def speaker(quiet: bool, stdout_taken: bool) -> Speaker:

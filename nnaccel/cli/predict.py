@@ -6,6 +6,7 @@ import gzip
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,7 +72,7 @@ def predict(
     names = [*(name[1:] for name in kept), *_column_names(model, proba)]
     check(len(set(names)) == len(names), "--keep names a column twice, or one that is predicted: leave it out.")
 
-    began, count = time.perf_counter(), 0
+    began, count, new_gaps = time.perf_counter(), 0, Counter[str]()
     progress = ProgressLine(say.stream, silent=quiet)
     with _writer(out) as writer:
         writer.writerow(names)
@@ -81,6 +82,7 @@ def predict(
             columns = [text.mapped(text.words, "", object).tolist() for text in copied]
             writer.writerows(zip(*columns, *_columns(model, outputs, proba), strict=True))
             judge.add(table, outputs)
+            new_gaps.update(learnt.new_gaps(table))
             count += len(table)
             progress.show(f"{count:,} rows")
         check(count > 0, f"{source.name} has no rows" + ("." if rows == ":" else " there: see --rows."))
@@ -93,6 +95,8 @@ def predict(
     say(f"predicted  {count:,} rows of {source.name} in {duration(result['seconds'])}{where}")
     for line in judge.remarks:
         say(f"note       {line}")
+    for name, rows_lacking in new_gaps.items():
+        say(f"note       {name!r} has gaps in {rows_lacking:,} rows, but had none in training")
     for line in score_lines(result, "scored", judge.rows):
         say(line)
     if as_json:
@@ -162,8 +166,8 @@ def _columns(model: "Model", outputs: "np.ndarray", proba: bool) -> list[list[st
 
     assert model.encoding is not None, "a model without one gets the plain one"
     target, decided = model.encoding.target, model.decide(outputs).reshape(len(outputs), -1)
-    if target.task == "classification":
-        columns = [list(map(str, decided[:, 0].tolist()))]
+    if target.task != "regression":
+        columns = [list(map(str, column.tolist())) for column in decided.T]
     else:
         scales = np.abs(decided).max(axis=0, initial=1e-300) if target.scale is None else target.scale
         columns = [

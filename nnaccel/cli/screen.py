@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TextIO
@@ -49,6 +50,17 @@ class ProgressLine:
             self._stream.write("\r" + " " * self._width + "\r")
             self._stream.flush()
             self._width = 0
+
+
+def printable(text: str) -> str:
+    """Text without what would steer a terminal: names and words come from files, which anyone may have written.
+
+    Examples
+    --------
+    >>> printable("red\x1b[2Jgreen")
+    'red?[2Jgreen'
+    """
+    return "".join("?" if unicodedata.category(character) in ("Cc", "Cf") else character for character in text)
 
 
 def duration(seconds: float) -> str:

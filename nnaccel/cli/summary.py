@@ -36,7 +36,7 @@ def describe(source: "Source", prepared: "Prepared", network: "Network") -> list
     ]
     columns = f"{len(source.columns):,} columns" + (f": {', '.join(used)}" if used else "")
     lines = [
-        f"data       {source.name}: {rows + others:,} rows, {columns}",
+        f"data       {source.name}: {prepared.rows_read:,} rows, {columns}",
         *_describe_target(encoding.target, prepared.training),
         f"task       {prepared.task}: {prepared.reason}",
     ]
@@ -143,7 +143,7 @@ def summary(result: Mapping[str, Any]) -> list[str]:
 def score_lines(result: Mapping[str, Any], on: str, rows: int | None = None) -> list[str]:
     """The metrics, each beside the baseline where there is one, and the confusion matrix or the errors' spread."""
     lines = []
-    constant = {"classification": "the most frequent class", "multilabel": "the frequencies"}.get(
+    constant = {"classification": "the most frequent class", "multilabel": "the frequencies of the labels"}.get(
         result.get("task", ""), "the mean"
     )
     for name, value in result["metrics"].items():
@@ -151,7 +151,8 @@ def score_lines(result: Mapping[str, Any], on: str, rows: int | None = None) -> 
             beaten = result.get("baseline", {}).get(name)
             beside = [] if rows is None else [f"{rows:,} rows"]
             beside += [] if beaten is None else [f"always {constant}: {_score(beaten)}"]
-            lines.append(f"{on:<11}{name.replace('_', ' ')} {_score(value)}  ({'; '.join(beside)})")
+            explained = f"  ({'; '.join(beside)})" if beside else ""
+            lines.append(f"{on:<11}{name.replace('_', ' ')} {_score(value)}{explained}")
     if "confusion" in result:
         lines += _confusion_lines(result["confusion"]["classes"], result["confusion"]["counts"])
     if "error_quantiles" in result:
@@ -186,7 +187,10 @@ def _describe_target(target: Target, part: "Part") -> list[str]:
         shown = ", ".join(f"{target.classes[k]!r} {shares[k]:.1%}" for k in order)
         return [f"target     {names}: {len(target.classes)} classes: {shown}{_more(len(target.classes))}"]
     if target.task == "multilabel":
-        return [f"target     {names}: {len(target.names)} labels"]
+        shares = ", ".join(
+            f"{name!r} {share:.1%}" for name, share in zip(target.names, part.y.mean(axis=0), strict=True)
+        )
+        return [f"target     {len(target.names)} label{'s' if len(target.names) > 1 else ''}: {shares}"]
     return [
         f"target     {name!r}: from {column.min():.6g} to {column.max():.6g}, mean {column.mean():.6g}"
         for name, column in zip(target.names, target.decode(part.y).T, strict=True)

@@ -111,7 +111,7 @@ def train(
     from nnaccel.described import to_json
     from nnaccel.losses import as_loss
     from nnaccel.model import load
-    from nnaccel.preparation import Question, Roles, prepare
+    from nnaccel.preparation import Question, Roles, prepare, prepare_further
     from nnaccel.recipe import EarlyStopping
     from nnaccel.sources import FileOptions
     from nnaccel.targets import USUAL_LOSS
@@ -140,7 +140,10 @@ def train(
     roles = Roles(None if aside else target, drop, weight, group, time_column, categorical)
     fraction = held_out if isinstance(held_out, float) else 0.0
     question = Question(roles, task, wanted_loss, class_weight, fraction, options.row_range(rows), seed, dtype)
-    prepared = prepare(source, question, validation_source, known)
+    if known is None:
+        prepared = prepare(source, question, validation_source)
+    else:
+        prepared = prepare_further(source, question, known, validation_source)
     seconds_read = time.perf_counter() - began
 
     settings["loss"] = wanted_loss or as_loss(USUAL_LOSS[prepared.task])
