@@ -395,6 +395,7 @@ def test_a_value_is_named_with_the_line_in_which_its_row_begins(tmp_path, monkey
         (b"PAR1", "x.csv can't be read as a Parquet file"),
         (b"PAR1" + bytes(50) + b"PAR1", "x.csv can't be read as a Parquet file"),
         (as_parquet()[:-100], "x.csv can't be read as a Parquet file"),
+        (as_parquet().replace(b"town", b"\xff\xfe\xff\xfe"), "x.csv can't be read as a Parquet file"),
         (b"PK\x03\x04", "x.csv can't be read: "),
     ],
 )  # fmt: skip
