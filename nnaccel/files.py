@@ -174,6 +174,11 @@ def check_writable(path: Path) -> None:
     check(os.access(folder, os.W_OK), f"{path} can't be written: the folder {folder} is write-protected.")
 
 
+def shown_name(path: Path) -> str:
+    """The name of a file as text that can be written anywhere: what isn't UTF-8 in it is escaped."""
+    return path.name.encode("utf-8", "backslashreplace").decode()
+
+
 def first_sentence(error: Exception) -> str:
     """The beginning of an exception's text, without its full stop."""
     return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")

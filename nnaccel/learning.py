@@ -40,6 +40,9 @@ DATE_FORMATS = (
 _TWO_NUMBERS = re.compile(r"\d\D+\d")
 """What all dates have: trying the formats one by one takes long."""
 
+_CODE = re.compile("0[0-9]+")
+"""A number whose leading zeros mean something, such as a postal code."""
+
 _MOST = 0.9
 """A column of text is called spoiled where so many of its rows are numbers, or dates."""
 
@@ -220,7 +223,7 @@ def find_format(words: Sequence[str]) -> str | None:
     # Of a single truth value it isn't known what its opposite is.
     if {BOOLEANS.get(word.lower()) for word in words} == {0.0, 1.0}:
         return "boolean"
-    if _reads_all(read_number, words):
+    if _reads_all(read_number, words) and not any(map(_CODE.fullmatch, words)):
         return "number"
     if not all(map(_TWO_NUMBERS.search, words)):
         return None

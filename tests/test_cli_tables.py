@@ -79,7 +79,7 @@ def test_what_was_read_is_said_first(folder, command):
     code, out, err = command("train", "people.csv", "--target", "rich", "--epochs", 30, "--drop", "price")
     assert (code, err) == (0, "")
     for part in (
-        "people.csv: 400 rows, 8 columns", "2 numbers", "1 category", "1 truth value", "1 date",
+        "people.csv: 400 rows, 8 columns", "1 number", "2 categories", "1 truth value", "1 date",
         "'rich': 2 classes: ", "classification: the target is text", "'age' 3", "'planet' is 'earth' in every row",
         "'joined' are read like 2024-12-31", "320 to train on, 80 held out (at random, seed 0, each class in proportion)",
         "always the most frequent class: 0.5", "true class, down; predicted, across",
@@ -251,7 +251,12 @@ def test_labels_are_written_as_they_were_learnt(folder, command):
 def test_codes_can_be_categories(folder, command):
     arguments = ("train", "people.csv", "--target", "rich", "--epochs", 1, "--json", "--quiet")
     plain = json.loads(command(*arguments)[1])["features"]
-    assert json.loads(command(*arguments, "--categorical", "code")[1])["features"] == plain + 3
+    # A price is a number, a code such as 003 is none.
+    assert json.loads(command(*arguments, "--drop", "code")[1])["features"] == plain - 4
+    people(20).assign(room=[1, 2] * 10).to_csv("rooms.csv", index=False)
+    arguments = ("train", "rooms.csv", "--target", "rich", "--epochs", 1, "--json", "--quiet")
+    plain = json.loads(command(*arguments)[1])["features"]
+    assert json.loads(command(*arguments, "--categorical", "room")[1])["features"] == plain + 1
 
 
 def test_weights_and_balanced_classes(folder, command):
@@ -350,7 +355,7 @@ def test_info_describes_a_model(model, command):
     code, out, _ = command("info", "model.safetensors")
     assert code == 0
     for part in (
-        "9 features -> 100 relu -> 2 identity", "softmax_cross_entropy", "'rich': 2 classes: <=50K, >50K", "numbers    age",
+        "12 features -> 100 relu -> 2 identity", "softmax_cross_entropy", "'rich': 2 classes: <=50K, >50K", "numbers    age",
         "'member', one of true, yes", "'joined', a date like 2024-12-31", "categories 'town': Bonn, Kiel, Ulm",
         "320 rows of people.csv", "optimizer adam", "30 epochs", "backend cpu", "accuracy", "always the most frequent class",
     ):  # fmt: skip
@@ -477,6 +482,8 @@ BAD_PREDICTION = [
     (["predict", "model.safetensors", "new.csv", "--out", "p.xlsx"], "--out takes a file named *.csv or *.tsv"),
     (["predict", "model.safetensors", "new.csv", "--out", "new.csv"], "new.csv is read, so it can't be written"),
     (["predict", "model.safetensors", "new.csv", "--keep", "rich"], "--keep names a column twice, or one that is predicted"),
+    (["predict", "model.safetensors", "renamed.csv"], "has none of the names looked for: give --no-header if it holds data"),
+    (["predict", "model.safetensors", "new.csv", "--target", "new.csv"], "new.csv, a file of targets, goes with arrays alone"),
     (["predict", "model.safetensors", "new.csv", "--json"], "give the predictions a file with --out"),
     (["predict", "model.safetensors", "new.csv", "--metric", "r2"], "the metric r2 is for regression"),
     (["info", "gone.safetensors"], "there is no file gone.safetensors"),
@@ -496,6 +503,7 @@ def bad_files(model):
     frame.drop(columns=["age", "town"]).to_csv("missing.csv", index=False)
     frame.assign(age=frame["age"].where(frame.index != 3, "old")).to_csv("text.csv", index=False)
     frame.assign(joined="monday").to_csv("date.csv", index=False)
+    frame.rename(columns=lambda name: f"the {name}").to_csv("renamed.csv", index=False)
     frame.assign(rich="poor").to_csv("class.csv", index=False)
     from safetensors.numpy import save_file
 

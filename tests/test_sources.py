@@ -736,7 +736,7 @@ def test_a_target_apart_has_to_be_an_array(tmp_path):
     assert_refused("y.txt is neither an IDX nor an NPY file", open_source, str(x), FileOptions(target=str(y)))
     assert_refused("there is no file", open_source, str(x), FileOptions(target=str(tmp_path / "z")))
     table = written(tmp_path, "a,b\n1,2\n", "t.csv")
-    assert_refused("so its target is one of its columns", open_source, str(table), FileOptions(target=str(y)))
+    assert_refused("a file of targets, goes with arrays alone", open_source, str(table), FileOptions(target=str(y)))
 
 
 @pytest.mark.parametrize("name", BUNDLED)

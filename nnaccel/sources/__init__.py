@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nnaccel.description import suggestion
 from nnaccel.errors import InputError, check
 from nnaccel.table import MixedColumns, Table, concatenate
 
@@ -122,7 +123,10 @@ class Source(ABC):
         width = len(self.columns)
         if _POSITION.fullmatch(column) and -width <= int(column) < width:
             return int(column) % width
-        raise InputError(f"{self.name} has no column {column!r}; it has {self.describe_columns()}.")
+        raise InputError(
+            f"{self.name} has no column {column!r}{suggestion(column, list(self.columns))}; it has "
+            f"{self.describe_columns()}."
+        )
 
     def positions(self, columns: str) -> list[int]:
         """Where some columns stand, given as one name or position, or several between commas."""

@@ -11,7 +11,7 @@ from typing import IO, Any, ClassVar, Literal
 import numpy as np
 
 from nnaccel.errors import InputError, check
-from nnaccel.files import first_sentence, member, opened, zipped
+from nnaccel.files import first_sentence, member, opened, shown_name, zipped
 from nnaccel.sources import ALL_ROWS, FileOptions, Source, clip_rows, part_rows
 from nnaccel.table import Column, Table, Text, row_place
 
@@ -84,12 +84,12 @@ def read_npy(path: Path, options: FileOptions) -> ArraySource:
     array = _load_npy(path)
     check(array.ndim >= 2, f"{path} holds an array of the shape {array.shape}: a table needs rows and columns.")
     if options.target is None:
-        return ArraySource(path.name, array)
-    return ArraySource(path.name, array, _load_array(Path(options.target)))
+        return ArraySource(shown_name(path), array)
+    return ArraySource(shown_name(path), array, _load_array(Path(options.target)))
 
 
-def read_npz(path: Path) -> ArraySource:
-    """An NPZ file with the arrays X and, perhaps, y."""
+def read_npz(path: Path, options: FileOptions) -> ArraySource:
+    """An NPZ file with the arrays X and, perhaps, y, unless the targets lie in a file of their own."""
     with zipped(path) as archive:
         names = archive.namelist()
         found = ", ".join(name.removesuffix(".npy") for name in names)
@@ -98,7 +98,8 @@ def read_npz(path: Path) -> ArraySource:
         for name in {"X.npy", "y.npy"}.intersection(names):
             with member(path, archive, name) as stream:
                 arrays[name] = _read_npy(path, stream)
-    return ArraySource(path.name, arrays["X.npy"], arrays.get("y.npy"))
+    targets = arrays.get("y.npy") if options.target is None else _load_array(Path(options.target))
+    return ArraySource(shown_name(path), arrays["X.npy"], targets)
 
 
 def read_idx(path: Path, options: FileOptions) -> ArraySource:
@@ -109,11 +110,13 @@ def read_idx(path: Path, options: FileOptions) -> ArraySource:
             f"{path} holds one number a row, so it is a file of labels: give it as --target of the images."
         )
     if options.target is not None:
-        return ArraySource(path.name, images, _load_array(Path(options.target)))
+        return ArraySource(shown_name(path), images, _load_array(Path(options.target)))
     labels = path.with_name(path.name.replace("images", "labels").replace(f"idx{images.ndim}", "idx1"))
     if labels == path or not labels.exists():
-        return ArraySource(path.name, images)
-    return ArraySource(path.name, images, _load_idx(labels), (f"the target is in {labels.name}, which lies beside",))
+        return ArraySource(shown_name(path), images)
+    return ArraySource(
+        shown_name(path), images, _load_idx(labels), (f"the target is in {labels.name}, which lies beside",)
+    )
 
 
 def is_idx(head: bytes) -> bool:

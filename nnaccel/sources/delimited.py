@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nnaccel.errors import InputError, check
-from nnaccel.files import opened
+from nnaccel.files import opened, shown_name
 from nnaccel.sources import ALL_ROWS, FileOptions, Source, check_different, part_rows
 from nnaccel.table import GAPS, Table, Text
 
@@ -43,7 +43,7 @@ class DelimitedSource(Source):
     """
 
     def __init__(self, path: Path, options: FileOptions, expected: Collection[str] | None) -> None:
-        self.name, self._path = path.name, path
+        self.name, self._path = shown_name(path), path
         self._encoding = text_encoding(path, options.encoding)
         self._delimiter = self._find_delimiter() if options.delimiter is None else _one_character(options.delimiter)
         # Where values are divided by semicolons, it is because the comma stands for the decimal point.
@@ -106,9 +106,15 @@ class DelimitedSource(Source):
     def _has_header(self, first: Record, header: bool | None, expected: Collection[str] | None) -> bool:
         if header is not None:
             return header
-        if expected is not None:
-            return any(_as_name(cell) in expected for cell in first)
         data = _data_in(first, self._decimal_comma)
+        if expected is not None:
+            known = any(_as_name(cell) in expected for cell in first)
+            check(
+                known or data is not None or not expected,
+                f"{self.name}: the first line, {', '.join(map(repr, first[:5]))}, has none of the names looked for: give "
+                "--no-header if it holds data, or mend the names.",
+            )
+            return known
         check(
             data is None,
             f"{self.name}: the first line holds {data!r}, so it looks like data, not like names: add --no-header, "
@@ -215,6 +221,10 @@ def _line_of(error: UnicodeError) -> int:
     return 1 + (before.count(b"\n") or before.count(b"\r"))
 
 
+_NO_NUMBER = re.compile(r"_|(?:^|\0)\s*0[0-9]+\s*(?:\0|$)")
+"""Underscores between digits, which Python takes for a number, and codes such as 007, whose zeros mean something."""
+
+
 def _as_numbers(cells: Collection[str], decimal_comma: bool) -> np.ndarray | None:
     """The numbers that the cells spell, NaN for gaps; None if a cell is neither."""
 
@@ -228,8 +238,7 @@ def _as_numbers(cells: Collection[str], decimal_comma: bool) -> np.ndarray | Non
             numbers = np.fromiter(map(_number_or_gap, spelled()), np.float64, len(cells))
         except ValueError:
             return None
-    # Python's underscores between digits are not taken for a number.
-    return None if "_" in "".join(cells) else numbers
+    return None if _NO_NUMBER.search("\0".join(cells)) else numbers
 
 
 def _number_or_gap(cell: str) -> float:

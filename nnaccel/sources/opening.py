@@ -36,6 +36,7 @@ def open_source(path: str, options: FileOptions = AS_IT_SAYS, expected: Collecti
     (5, ('target',))
     """
     if path in BUNDLED:
+        _check_no_file_of_targets(path, options)
         return bundled(path)
     file = Path(path)
     with reading(file):
@@ -51,25 +52,29 @@ def open_source(path: str, options: FileOptions = AS_IT_SAYS, expected: Collecti
 
 def _open_file(file: Path, options: FileOptions, expected: Collection[str] | None) -> Source:
     if _holds_arrays(file):
-        return read_npz(file)
+        return read_npz(file, options)
     with opened(file) as stream:
         head = stream.read(1 << 12)
     check(len(head) > 0, f"{file} is empty.")
     if head.startswith(b"\x93NUMPY"):
         return read_npy(file, options)
-    if head.startswith(b"PAR1"):
-        return ParquetSource(file)
     if is_idx(head):
         return read_idx(file, options)
+    _check_no_file_of_targets(str(file), options)
+    if head.startswith(b"PAR1"):
+        return ParquetSource(file)
     for mark, kind in _FOREIGN.items():
         check(not head.startswith(mark), f"{file} is {kind}, which isn't read: {_READ}.")
     has_zeros = codecs.lookup(text_encoding(file, options.encoding)).name.startswith(("utf-16", "utf-32"))
     check(has_zeros or b"\0" not in head, f"{file} is no text, and nothing else that is read: {_READ}.")
+    return DelimitedSource(file, options, expected)
+
+
+def _check_no_file_of_targets(path: str, options: FileOptions) -> None:
     check(
         options.target is None,
-        f"{file} is a text file, so its target is one of its columns: give --target a name or position in it.",
+        f"{path} holds its targets as a column: {options.target}, a file of targets, goes with arrays alone.",
     )
-    return DelimitedSource(file, options, expected)
 
 
 _READ = "nnaccel reads CSV, TSV, Parquet, NPY, NPZ and IDX files"

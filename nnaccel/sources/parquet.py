@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnaccel.errors import InputError, check
-from nnaccel.files import first_sentence, opened
+from nnaccel.files import first_sentence, opened, shown_name
 from nnaccel.sources import ALL_ROWS, Source, check_different, part_rows
 from nnaccel.sources.frames import frame_table
 from nnaccel.table import Table
@@ -28,7 +28,7 @@ class ParquetSource(Source):
     named = True
 
     def __init__(self, path: Path) -> None:
-        self.name, self._path = path.name, path
+        self.name, self._path = shown_name(path), path
         check(
             importlib.util.find_spec("pyarrow") is not None,
             f"{path} is a Parquet file, and reading it needs pyarrow: pip install 'nnaccel[parquet]'.",
