@@ -397,7 +397,7 @@ def _encoded(
 
 
 def _encode(encoding: Encoding, table: Table, rows: np.ndarray, weights: np.ndarray | None, dtype: str) -> Part:
-    x, y = encoding.features(table, dtype, rows), encoding.target.encode(table)[rows]
+    x, y = encoding.features(table, dtype, rows), encoding.target.encode(table, rows)
     return Part(x, y, None if weights is None else weights[rows])
 
 

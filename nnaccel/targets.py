@@ -181,16 +181,36 @@ class Target:
         """Whether the labels are text, so that a file's column is to be read as text."""
         return bool(self.classes) and isinstance(self.classes[0], str)
 
-    def encode(self, table: Table) -> np.ndarray:
-        """Encode targets: int32 (n,) class numbers, or float64 (n, outputs); only rows that have a target may be used.
+    def known(self, table: Table) -> np.ndarray:
+        """Which rows have a target, and one of the classes that were learnt, bool (n,)."""
+        there = present(table, self.names)
+        return there & (self._class_numbers(table) >= 0) if self.classes else there
+
+    def encode(self, table: Table, rows: np.ndarray | None = None) -> np.ndarray:
+        """Encode targets: int32 (n,) class numbers, or float64 (n, outputs).
+
+        Parameters
+        ----------
+        table : Table
+        rows : int or bool array, optional
+            Which rows; they should have a target. All by default.
 
         Raises
         ------
         InputError
             If a label wasn't learnt, or a number is none, or too large.
         """
+        chosen: Any = slice(None) if rows is None else rows
         if self.classes:
-            return self._class_numbers(table, self.names[0])
+            numbers = self._class_numbers(table)
+            self._check_known(table, numbers, chosen)
+        else:
+            numbers = self._scaled(table)
+        encoded: np.ndarray = numbers[chosen]
+        return encoded
+
+    def _scaled(self, table: Table) -> np.ndarray:
+        """Numbers or labels, float64 (n, outputs)."""
         y = _numbers(table, self.names)
         if self.task == "multilabel":
             _check_labels(table, self.names, y)
@@ -255,27 +275,31 @@ class Target:
             raise ValueError("the target's scale isn't positive")
         return Target(tuple(names), task, cast(tuple[Label, ...], tuple(classes)), mean, scale)
 
-    def _class_numbers(self, table: Table, name: str) -> np.ndarray:
+    def _class_numbers(self, table: Table) -> np.ndarray:
+        """The number of each row's class, int32 (n,); -1 for gaps and for classes that weren't learnt."""
+        name = self.names[0]
         if self.is_text:
             text = table.text(name)
             known = {str(label): number for number, label in enumerate(self.classes)}
             alike = self._alike()
-            numbers = text.mapped([known.get(word, alike.get(_bare(word), -1)) for word in text.words], -1, np.int32)
-        else:
-            values, labels = _numbers(table, [name])[:, 0], self.labels()
-            nearest = np.searchsorted(labels, values).clip(max=len(labels) - 1)
-            numbers = np.where(labels[nearest] == values, nearest, -1).astype(np.int32)
+            return text.mapped([known.get(word, alike.get(_bare(word), -1)) for word in text.words], -1, np.int32)
+        values, labels = _numbers(table, [name])[:, 0], self.labels()
+        nearest = np.searchsorted(labels, values).clip(max=len(labels) - 1)
+        return np.where(labels[nearest] == values, nearest, -1).astype(np.int32)
+
+    def _check_known(self, table: Table, numbers: np.ndarray, rows: Any) -> None:
+        name = self.names[0]
         unknown = (numbers < 0) & ~table.missing(name)
-        if unknown.any():
-            row = int(np.argmax(unknown))
-            text = table.text(name)
-            raise table.error(
-                name,
-                row,
-                f"the class {text.words[text.codes[row]]!r} has no training row (learnt were {self._listed()}): correct it, "
-                "or leave it empty",
-            )
-        return numbers
+        if not unknown[rows].any():
+            return
+        row = int(np.arange(len(table))[rows][np.argmax(unknown[rows])])
+        text = table.text(name)
+        raise table.error(
+            name,
+            row,
+            f"the class {text.words[text.codes[row]]!r} has no training row (learnt were {self._listed()}): correct it, or "
+            "leave it empty",
+        )
 
     def _alike(self) -> dict[str, int]:
         """The classes by a spelling without case and final stop, but for those that this makes the same."""

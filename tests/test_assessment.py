@@ -7,6 +7,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from nnaccel.assessment import (
     QUANTILES,
+    assess,
     baseline,
     confusion_matrix,
     constant_prediction,
@@ -134,3 +135,29 @@ def test_the_spread_of_errors():
 def test_every_loss_has_a_constant_prediction(loss):
     y = np.array([[0.0, 1.0], [1.0, 1.0]])
     np.testing.assert_array_equal(constant_prediction(as_loss(loss), y, 2, None), [[0.5, 1.0]])
+
+
+def test_weights_count_in_the_confusion_matrix_and_the_quantiles():
+    y, p, w = np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([1.0, 0.5, 2.0])
+    np.testing.assert_array_equal(confusion_matrix(y, p, 2, w), sklearn.metrics.confusion_matrix(y, p, sample_weight=w))
+    errors = np.array([0.0, 1.0, 2.0, 3.0])
+    repeated = np.repeat(errors, [5, 1, 1, 5])
+    assert error_quantiles(np.zeros(4), errors, np.array([5, 1, 1, 5])) == list(
+        np.quantile(repeated, QUANTILES, method="inverted_cdf")
+    )
+
+
+def test_an_assessment_has_what_suits_the_task():
+    target = Target(("y",), "regression", (), np.array([10.0]), np.array([2.0]))
+    outputs, y = np.array([[0.0], [1.0], [-1.0]]), np.array([[0.0], [0.5], [-1.0]])
+    loss, metrics = as_loss("mean_squared_error"), [METRICS["mean_absolute_error"]]
+    found = assess(target, loss, metrics, y, outputs, constant=np.array([[0.0]]))
+    assert (found.rows, found.confusion) == (3, None)
+    assert found.metrics["mean_absolute_error"] == pytest.approx(1 / 3)
+    assert found.baseline == pytest.approx({"mean_absolute_error": (0 + 1 + 2) / 3})
+    assert list(found.error_quantiles["y"].values()) == pytest.approx(list(np.quantile([0, 1, 0], QUANTILES)))
+
+    target = Target(("y",), "classification", ("a", "b"))
+    found = assess(target, as_loss("softmax_cross_entropy"), [METRICS["accuracy"]], np.array([0, 1]), np.eye(2)[[0, 0]])
+    assert (found.metrics["accuracy"], found.baseline, found.error_quantiles) == (0.5, {}, None)
+    assert found.confusion == {"classes": ["a", "b"], "counts": [[1, 0], [1, 0]]}

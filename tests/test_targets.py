@@ -286,3 +286,12 @@ def test_a_damaged_description_is_refused(change, mean, scale):
     Target.restore(described, None, None)
     with pytest.raises((KeyError, TypeError, ValueError)):
         Target.restore(described | change, mean, scale)
+
+
+def test_only_the_rows_asked_for_need_a_class_that_was_learnt():
+    table = read({"y": ["a", "b", "c", "", "a"]})
+    target = Target.learn(read({"y": ["a", "b"]}), ["y"], np.arange(2), "classification")
+    np.testing.assert_array_equal(target.known(table), [True, True, False, False, True])
+    np.testing.assert_array_equal(target.encode(table, np.array([4, 1])), [0, 1])
+    with pytest.raises(InputError, match="row 3, column 'y': the class 'c' has no training row"):
+        target.encode(table, np.array([1, 2]))

@@ -101,6 +101,7 @@ def _model_facts(model: "Model") -> dict[str, Any]:
 
 
 def _model_lines(model: "Model") -> list[str]:
+    from nnaccel.assessment import Assessment
     from nnaccel.cli.screen import duration
     from nnaccel.cli.summary import describe_network, score_lines
 
@@ -120,9 +121,8 @@ def _model_lines(model: "Model") -> list[str]:
         f"{report.stopped_by}) on backend {report.backend}, kernel {report.kernel}"
     )
     lines.append(f"train loss {report.train_loss:.4g}")
-    task = None if model.encoding is None else model.encoding.target.task
-    result = {"metrics": report.metrics, "baseline": report.baseline, "task": task}
-    return lines + score_lines(result, "held out")
+    task = "" if model.encoding is None else model.encoding.target.task
+    return lines + score_lines(Assessment(metrics=report.metrics, baseline=report.baseline), task, "held out")
 
 
 def _encoding_lines(encoding: "Encoding") -> list[str]:

@@ -20,6 +20,7 @@ from nnaccel.errors import check
 if TYPE_CHECKING:
     import numpy as np
 
+    from nnaccel.assessment import Assessment
     from nnaccel.model import Model
     from nnaccel.table import Table
 
@@ -50,7 +51,7 @@ def predict(
     as_json: options.Json = False,
 ) -> None:
     """Predict rows with a model file alone; where the target is among their columns, print how good it is as well."""
-    from nnaccel.cli.summary import score_lines
+    from nnaccel.cli.summary import score_lines, without_nothing
     from nnaccel.described import to_json
     from nnaccel.model import load
     from nnaccel.sources import FileOptions
@@ -66,7 +67,7 @@ def predict(
     aside = None if target is None else str(target)
     source = open_source(data, FileOptions(header, delimiter, encoding, aside), learnt.columns if learnt.named else ())
     places = learnt.places(source)
-    judge.has_truth = all(name in places for name in learnt.target.names)
+    has_truth = all(name in places for name in learnt.target.names)
     # They are read a second time, as text, under names that no column has.
     kept = {f"\0{source.columns[place]}": place for place in source.positions(keep)}
     names = [*(name[1:] for name in kept), *_column_names(model, proba)]
@@ -81,26 +82,26 @@ def predict(
             copied = [table.text(name) for name in kept]
             columns = [text.mapped(text.words, "", object).tolist() for text in copied]
             writer.writerows(zip(*columns, *_columns(model, outputs, proba), strict=True))
-            judge.add(table, outputs)
+            if has_truth:
+                judge.add(table, outputs)
             new_gaps.update(learnt.new_gaps(table))
             count += len(table)
             progress.show(f"{count:,} rows")
         check(count > 0, f"{source.name} has no rows" + ("." if rows == ":" else " there: see --rows."))
     progress.clear()
 
-    result: dict[str, Any] = {"rows": count, "seconds": time.perf_counter() - began} | judge.result()
-    if out is not None:
-        result["out"] = str(out)
+    scores, seconds = judge.result(), time.perf_counter() - began
     where = "" if out is None else f", written to {out}"
-    say(f"predicted  {count:,} rows of {source.name} in {duration(result['seconds'])}{where}")
+    say(f"predicted  {count:,} rows of {source.name} in {duration(seconds)}{where}")
     for line in judge.remarks:
         say(f"note       {line}")
     for name, rows_lacking in new_gaps.items():
         say(f"note       {name!r} has gaps in {rows_lacking:,} rows, but had none in training")
-    for line in score_lines(result, "scored", judge.rows):
+    for line in score_lines(scores, learnt.target.task, "scored"):
         say(line)
     if as_json:
-        print(to_json(result))
+        result = {"rows": count, "seconds": seconds, "out": str(out), "rows_scored": scores.rows}
+        print(to_json(result | without_nothing(scores)))
 
 
 class _Judge:
@@ -110,45 +111,45 @@ class _Judge:
     """
 
     def __init__(self, model: "Model", names: list[str]) -> None:
-        from nnaccel.assessment import in_own_units
         from nnaccel.metrics import as_metric, check_metrics, default_metrics
 
         assert model.encoding is not None, "a model without one gets the plain one"
         self._model, self._target = model, model.encoding.target
-        metrics = tuple(map(as_metric, names)) or default_metrics(model.loss)
-        check_metrics(model.loss, metrics)
-        self._metrics = in_own_units(metrics, self._target)
+        self._metrics = tuple(map(as_metric, names)) or default_metrics(model.loss)
+        check_metrics(model.loss, self._metrics)
         self._truths: list[np.ndarray] = []
         self._outputs: list[np.ndarray] = []
-        self.remarks: dict[str, None] = {}
-        self.has_truth, self.rows = False, 0
+        self._respelled: dict[str, str] = {}
+        self._strangers = 0
 
     def add(self, table: "Table", outputs: "np.ndarray") -> None:
         """Take the rows of a table that have a target."""
         from nnaccel.targets import present
 
-        if not self.has_truth:
-            return
-        there = present(table, self._target.names)
-        self._truths.append(self._target.encode(table)[there])
-        self._outputs.append(outputs[there])
-        self.rows += len(self._truths[-1])
-        self.remarks |= dict.fromkeys(
-            f"{word!r} is read as the class {label!r}" for word, label in self._target.respelled(table).items()
-        )
+        known = self._target.known(table)
+        self._truths.append(self._target.encode(table, known))
+        self._outputs.append(outputs[known])
+        self._strangers += int((present(table, self._target.names) & ~known).sum())
+        self._respelled |= {word: repr(label) for word, label in self._target.respelled(table).items()}
 
-    def result(self) -> dict[str, Any]:
-        """The metrics and the confusion matrix or the errors' spread, for JSON; no metrics without truth."""
+    @property
+    def remarks(self) -> list[str]:
+        """What the user should know of how the truth was read."""
+        lines = [f"{word!r} is read as the class {label}" for word, label in self._respelled.items()]
+        if self._strangers:
+            lines.append(f"{self._strangers:,} rows are of classes that training had not; they are not scored")
+        return lines
+
+    def result(self) -> "Assessment":
+        """How good the predictions are where the truth is known."""
         import numpy as np
 
-        from nnaccel.cli.summary import judged
-        from nnaccel.metrics import evaluate
+        from nnaccel.assessment import Assessment, assess
 
-        if not self.rows:
-            return {"metrics": {}}
+        if not any(map(len, self._truths)):
+            return Assessment()
         truth, outputs = np.concatenate(self._truths), np.concatenate(self._outputs)
-        scores = evaluate(self._model.loss, self._metrics, truth, outputs, None)
-        return {"rows_scored": self.rows, "metrics": scores} | judged(self._target, self._model.loss, truth, outputs)
+        return assess(self._target, self._model.loss, self._metrics, truth, outputs)
 
 
 def _column_names(model: "Model", proba: bool) -> list[str]:

@@ -1,24 +1,24 @@
 """What `nnaccel train` and `predict` say of data, network and results, in lines for people and as values for JSON."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnaccel.assessment import QUANTILES, baseline, confusion_matrix, constant_prediction, error_quantiles
+from nnaccel.assessment import Assessment, assess, constant_prediction
 from nnaccel.cli.screen import duration, plot
 from nnaccel.encoding import describe_format
 from nnaccel.targets import Target
 
 if TYPE_CHECKING:
-    from nnaccel.losses import Loss
     from nnaccel.metrics import Metric
     from nnaccel.model import Model
     from nnaccel.network import Network
     from nnaccel.preparation import Part, Prepared
+    from nnaccel.report import TrainingReport
     from nnaccel.sources import Source
 
 _MOST_SHOWN = 8
@@ -68,97 +68,78 @@ def describe_network(network: "Network") -> str:
     return f"{chain}: {network.parameter_count:,} parameters"
 
 
-def result_of(model: "Model", prepared: "Prepared", metrics: "Sequence[Metric]") -> dict[str, Any]:
-    """What `nnaccel train --json` prints."""
-    report, held_out = model.report, prepared.held_out
-    assert report is not None, "train() leaves a report"
-    result = {
-        "backend": report.backend,
-        "kernel": report.kernel,
-        "reason": report.reason,
-        "seconds": report.seconds,
-        "seconds_compile": report.seconds_compile,
-        "epochs": report.epochs,
-        "best_epoch": report.best_epoch,
-        "stopped_by": report.stopped_by,
-        "rows": report.rows,
-        "rows_held_out": 0 if held_out is None else len(held_out.y),
-        "features": prepared.encoding.width,
-        "parameters": model.network.parameter_count,
-        "task": prepared.task,
-        "train_loss": report.train_loss,
-        "standardised": prepared.encoding.target.scale is not None,
-        "metrics": report.metrics,
-        "baseline": {},
-        "history": report.history.as_dict(),
-        "settings": report.settings,
-    }
+def assess_training(model: "Model", prepared: "Prepared", metrics: "Sequence[Metric]") -> Assessment:
+    """How good a model without an encoding, just trained, is on the rows held out."""
+    held_out, training, target = prepared.held_out, prepared.training, prepared.encoding.target
     if held_out is None:
-        return result
-    target, training = prepared.encoding.target, prepared.training
+        return Assessment()
     constant = constant_prediction(model.loss, training.y, target.outputs, training.weights)
-    result["baseline"] = baseline(metrics, target.decode(constant), target.decode(held_out.y), held_out.weights)
-    outputs = replace(model, encoding=None).outputs(held_out.x)
-    return result | judged(target, model.loss, held_out.y, outputs)
+    return assess(target, model.loss, metrics, held_out.y, model.outputs(held_out.x), held_out.weights, constant)
 
 
-def judged(target: Target, loss: "Loss", y: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
-    """The confusion matrix of a classification, or the quantiles of a regression's errors, for JSON.
-
-    Parameters
-    ----------
-    y : array
-        Encoded targets.
-    outputs : array (n, outputs)
-        Of the network.
-    """
-    if target.task == "classification":
-        counts = confusion_matrix(y, np.argmax(outputs, axis=1), len(target.classes))
-        return {"confusion": {"classes": list(target.classes), "counts": counts.tolist()}}
-    if target.task == "regression":
-        errors = error_quantiles(target.decode(y), target.decode(loss.predict(outputs, np)))
-        return {"error_quantiles": dict(zip(map(str, QUANTILES), errors, strict=True))}
-    return {}
+def result_of(report: "TrainingReport", prepared: "Prepared", parameters: int, scores: Assessment) -> dict[str, Any]:
+    """What `nnaccel train --json` prints."""
+    described = report.describe()
+    taken = (
+        "backend", "kernel", "reason", "seconds", "seconds_compile", "epochs", "best_epoch", "stopped_by", "rows",
+        "train_loss", "history", "settings",
+    )  # fmt: skip
+    return {
+        **{name: described[name] for name in taken},
+        "rows_held_out": 0 if prepared.held_out is None else len(prepared.held_out.y),
+        "features": prepared.encoding.width,
+        "parameters": parameters,
+        "task": prepared.task,
+        **without_nothing(scores),
+    }
 
 
-def summary(result: Mapping[str, Any]) -> list[str]:
+def without_nothing(scores: Assessment) -> dict[str, Any]:
+    """An assessment for JSON."""
+    return {name: value for name, value in asdict(scores).items() if value is not None and name != "rows"}
+
+
+def summary(report: "TrainingReport", prepared: "Prepared", seconds_read: float, scores: Assessment) -> list[str]:
     """How a training went."""
-    losses = result["history"].get("train_loss", [])
-    stop = "" if result["stopped_by"] == "epochs" else f", stopped by the {result['stopped_by']}"
-    kept = "" if result["best_epoch"] == result["epochs"] else f", epoch {result['best_epoch']} kept"
+    losses = report.history.as_dict().get("train_loss", [])
+    stop = "" if report.stopped_by == "epochs" else f", stopped by the {report.stopped_by}"
+    kept = "" if report.best_epoch == report.epochs else f", epoch {report.best_epoch} kept"
+    scaled = " (of the standardised target)" if prepared.encoding.target.scale is not None else ""
     lines = [
-        f"backend    {result['backend']}, kernel {result['kernel']} ({result['reason']})",
-        f"time       {duration(result['seconds_read'])} reading, {duration(result['seconds_compile'])} compiling, "
-        f"{duration(result['seconds'])} training ({result['epochs']} epochs{stop}{kept})",
-        f"train loss {result['train_loss']:.4g}" + (" (of the standardised target)" if result["standardised"] else ""),
-        *score_lines(result, "held out", result["rows_held_out"]),
+        f"backend    {report.backend}, kernel {report.kernel} ({report.reason})",
+        f"time       {duration(seconds_read)} reading, {duration(report.seconds_compile)} compiling, "
+        f"{duration(report.seconds)} training ({report.epochs} epochs{stop}{kept})",
+        f"train loss {report.train_loss:.4g}{scaled}",
+        *score_lines(scores, prepared.task, "held out"),
     ]
-    if "early stopping" in result["settings"]:
+    if prepared.held_out is not None and prepared.held_out.weights is not None:
+        lines.append("           all of it weighted, as the rows are")
+    if prepared.held_out is not None and "early stopping" in report.settings:
         lines.append("           these rows chose the epoch as well: other rows may score a little lower")
     if len(losses) > 1:
         lines += ["", "train loss by epoch", *plot(losses)]
     return lines
 
 
-def score_lines(result: Mapping[str, Any], on: str, rows: int | None = None) -> list[str]:
+def score_lines(scores: Assessment, task: str, on: str) -> list[str]:
     """The metrics, each beside the baseline where there is one, and the confusion matrix or the errors' spread."""
     lines = []
-    constant = {"classification": "the most frequent class", "multilabel": "the frequencies of the labels"}.get(
-        result.get("task", ""), "the mean"
-    )
-    for name, value in result["metrics"].items():
+    constant = _CONSTANTS.get(task, "the mean")
+    for name, value in scores.metrics.items():
         if name != "loss":
-            beaten = result.get("baseline", {}).get(name)
-            beside = [] if rows is None else [f"{rows:,} rows"]
-            beside += [] if beaten is None else [f"always {constant}: {_score(beaten)}"]
+            beside = [f"{scores.rows:,} rows"] if scores.rows else []
+            beside += [f"always {constant}: {_score(scores.baseline[name])}"] if name in scores.baseline else []
             explained = f"  ({'; '.join(beside)})" if beside else ""
             lines.append(f"{on:<11}{name.replace('_', ' ')} {_score(value)}{explained}")
-    if "confusion" in result:
-        lines += _confusion_lines(result["confusion"]["classes"], result["confusion"]["counts"])
-    if "error_quantiles" in result:
-        spread = "  ".join(f"{float(q):.0%} {value:+.4g}" for q, value in result["error_quantiles"].items())
-        lines.append(f"errors     predicted minus true, quantiles: {spread}")
+    if scores.confusion is not None:
+        lines += _confusion_lines(scores.confusion["classes"], scores.confusion["counts"])
+    for name, quantiles in (scores.error_quantiles or {}).items():
+        spread = "  ".join(f"{float(q):.0%} {value:+.4g}" for q, value in quantiles.items())
+        lines.append(f"errors     {name!r} predicted minus true, quantiles: {spread}")
     return lines
+
+
+_CONSTANTS = {"classification": "the most frequent class", "multilabel": "the frequencies of the labels"}
 
 
 def _confusion_lines(classes: Sequence[Any], counts: Sequence[Sequence[int]]) -> list[str]:
@@ -166,16 +147,16 @@ def _confusion_lines(classes: Sequence[Any], counts: Sequence[Sequence[int]]) ->
     if len(classes) > _LARGEST_CONFUSION:
         wrong = [(n, i, j) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n]
         worst = sorted(wrong, reverse=True)[:_MOST_SHOWN]
-        shown = ", ".join(f"{classes[i]} as {classes[j]} {n:,}" for n, i, j in worst)
+        shown = ", ".join(f"{classes[i]} as {classes[j]} {n:,.6g}" for n, i, j in worst)
         return [f"confused   {shown}"] if worst else []
     names = [str(label)[:14] for label in classes]
     if len(set(names)) < len(names):
         names = [str(label) for label in classes]
-    width = max(map(len, [*names, *(f"{n:,}" for row in counts for n in row)])) + 2
+    width = max(map(len, [*names, *(f"{n:,.6g}" for row in counts for n in row)])) + 2
     head = max(map(len, names))
     lines = ["", "true class, down; predicted, across", " " * head + "".join(name.rjust(width) for name in names)]
     for name, row in zip(names, counts, strict=True):
-        lines.append(name.ljust(head) + "".join(f"{n:,}".rjust(width) for n in row))
+        lines.append(name.ljust(head) + "".join(f"{n:,.6g}".rjust(width) for n in row))
     return lines
 
 
@@ -187,10 +168,9 @@ def _describe_target(target: Target, part: "Part") -> list[str]:
         shown = ", ".join(f"{target.classes[k]!r} {shares[k]:.1%}" for k in order)
         return [f"target     {names}: {len(target.classes)} classes: {shown}{_more(len(target.classes))}"]
     if target.task == "multilabel":
-        shares = ", ".join(
-            f"{name!r} {share:.1%}" for name, share in zip(target.names, part.y.mean(axis=0), strict=True)
-        )
-        return [f"target     {len(target.names)} label{'s' if len(target.names) > 1 else ''}: {shares}"]
+        means = zip(target.names, part.y.mean(axis=0), strict=True)
+        labels = ", ".join(f"{name!r} {mean:.1%}" for name, mean in means)
+        return [f"target     {len(target.names)} label{'s' if len(target.names) > 1 else ''}: {labels}"]
     return [
         f"target     {name!r}: from {column.min():.6g} to {column.max():.6g}, mean {column.mean():.6g}"
         for name, column in zip(target.names, target.decode(part.y).T, strict=True)

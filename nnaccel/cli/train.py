@@ -18,6 +18,7 @@ from nnaccel.optimizers import OPTIMIZERS, AdamW, Optimizer, as_optimizer
 from nnaccel.schedules import SCHEDULES
 
 if TYPE_CHECKING:
+    from nnaccel.assessment import Assessment
     from nnaccel.encoding import Encoding
     from nnaccel.losses import Loss
     from nnaccel.metrics import Metric
@@ -107,7 +108,7 @@ def train(
 ) -> None:
     """Train a network on a table and score it on rows held out; save it for nnaccel predict."""
     from nnaccel.cli.outputs import Outputs
-    from nnaccel.cli.summary import describe, result_of, summary
+    from nnaccel.cli.summary import assess_training, describe, result_of, summary
     from nnaccel.described import to_json
     from nnaccel.losses import as_loss
     from nnaccel.model import load
@@ -157,22 +158,22 @@ def train(
         settings["initial"] = before.parameters
 
     model = _fit(network, prepared, metrics, settings, ProgressLine(say.stream, silent=quiet), out)
-    result = result_of(model, prepared, metrics) | {"seconds_read": seconds_read}
+    scores = assess_training(model, prepared, metrics)
     record = {
         "source": source.name, "validation": validation, "held out": prepared.held_out_by, "rows": None if rows == ":" else rows, "weight": weight,
         "class weight": class_weight, "dropped": drop, "from": None if init is None else init.name,
     }  # fmt: skip
     if before is not None and not _held_out_before(before, record):
         say(f"note       rows held out now may be among those that {init} was trained on, which flatters its score")
-    model = _recorded(model, prepared, result, record)
-    for line in summary(result):
+    model = _recorded(model, prepared, scores, record)
+    assert model.report is not None, "train() leaves a report"
+    for line in summary(model.report, prepared, seconds_read, scores):
         say(line)
     for path in outputs.write(model, source.name):
         say(f"written    {path}")
-    if out is not None:
-        result["out"] = str(out)
     if as_json:
-        print(to_json(result))
+        result = result_of(model.report, prepared, network.parameter_count, scores)
+        print(to_json(result | {"seconds_read": seconds_read, "out": None if out is None else str(out)}))
 
 
 def _check_settings(settings: Mapping[str, Any], patience: int | None) -> None:
@@ -291,13 +292,11 @@ def _held_out_before(before: "Model", record: Mapping[str, str | None]) -> bool:
     return all(before.report.data.get(name) == record[name] for name in same)
 
 
-def _recorded(
-    model: "Model", prepared: "Prepared", result: dict[str, Any], record: Mapping[str, str | None]
-) -> "Model":
+def _recorded(model: "Model", prepared: "Prepared", scores: "Assessment", record: Mapping[str, str | None]) -> "Model":
     """The model with its encoding, and with a report that tells what it was trained on and what it had to beat."""
     assert model.report is not None, "train() leaves a report"
     data = {name: value for name, value in record.items() if value}
-    report = replace(model.report, baseline=result["baseline"], data=data)
+    report = replace(model.report, metrics=scores.metrics, baseline=scores.baseline, data=data)
     return replace(model, encoding=prepared.encoding, report=report)
 
 
