@@ -252,13 +252,31 @@ def test_gaps(tmp_path, gap):
 
 @pytest.mark.parametrize(
     ("cell", "value"),
-    [("1e3", 1000.0), (" 12 ", 12.0), ("+.5", 0.5), ("-inf", -math.inf), ("Infinity", math.inf), ("1e999", math.inf)],
+    [
+        ("0", 0.0),
+        ("0.5", 0.5),
+        ("00.5", 0.5),
+        ("-01", -1.0),
+        ("1e3", 1000.0),
+        (" 12 ", 12.0),
+        ("+.5", 0.5),
+        ("-inf", -math.inf),
+        ("Infinity", math.inf),
+        ("1e999", math.inf),
+    ],
 )
 def test_spellings_of_numbers(tmp_path, cell, value):
     assert contents(read(written(tmp_path, f"a,b\n1,{cell}\n")))["b"] == [value]
 
 
-@pytest.mark.parametrize("cell", ["1_000", "0x10", "1 000", "12%", "1.2.3", "1,5", "\u0661_\u0662"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_codes_are_text_wherever_they_stand(tmp_path, place):
+    cells = ["10", "20", "30"]
+    cells[place] = "007"
+    assert contents(read(written(tmp_path, "a,b\n" + "".join(f"{cell},1\n" for cell in cells))))["a"] == cells
+
+
+@pytest.mark.parametrize("cell", ["1_000", "0x10", "1 000", "12%", "1.2.3", "1,5", "\u0661_\u0662", "007", "00"])
 def test_what_is_no_number(tmp_path, cell):
     assert contents(read(written(tmp_path, f'a,b\n1,"{cell}"\n')))["b"] == [cell]
 
@@ -865,7 +883,7 @@ def expected_column(cells, decimal_comma):
 
 
 def as_number(word, decimal_comma):
-    if "_" in word:
+    if "_" in word or re.fullmatch("0[0-9]+", word):
         raise ValueError
     return float(word.replace(",", ".") if decimal_comma else word)
 

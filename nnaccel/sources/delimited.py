@@ -221,8 +221,9 @@ def _line_of(error: UnicodeError) -> int:
     return 1 + (before.count(b"\n") or before.count(b"\r"))
 
 
-_NO_NUMBER = re.compile(r"_|(?:^|\0)\s*0[0-9]+\s*(?:\0|$)")
-"""Underscores between digits, which Python takes for a number, and codes such as 007, whose zeros mean something."""
+_CODE = re.compile(r"\0\s*0[0-9]+\s*(?:\0|$)")
+"""A code such as 007, whose zeros mean something, among cells that a NUL precedes: a pattern that begins with a
+character is searched for ten times as fast as one that doesn't."""
 
 
 def _as_numbers(cells: Collection[str], decimal_comma: bool) -> np.ndarray | None:
@@ -238,7 +239,9 @@ def _as_numbers(cells: Collection[str], decimal_comma: bool) -> np.ndarray | Non
             numbers = np.fromiter(map(_number_or_gap, spelled()), np.float64, len(cells))
         except ValueError:
             return None
-    return None if _NO_NUMBER.search("\0".join(cells)) else numbers
+    together = "\0" + "\0".join(cells)
+    # Underscores between digits Python takes for a number.
+    return None if "_" in together or _CODE.search(together) else numbers
 
 
 def _number_or_gap(cell: str) -> float:
