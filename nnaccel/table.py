@@ -35,7 +35,8 @@ GAPS = frozenset(
         "missing",
     ]
 )
-"""How people write that a value is missing, in lower case."""
+"""How people write that a value is missing, in lower case. What models learnt depends on it: another list is another
+format of model files."""
 
 
 class Vocabulary(dict[str, int]):

@@ -36,6 +36,7 @@ RANKS = (
     ("estimators", "estimate"),
     ("bench",),
     ("cli",),
+    ("__main__",),
 )
 """Lowest first. A module imports only what stands in a row above its own; those of one row don't know each other."""
 

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -413,6 +414,19 @@ def test_arrays_with_the_target_in_a_file_of_its_own(folder, command):
     )
     assert (code, json.loads(out)["rows_scored"]) == (0, 100)
     assert command("predict", "m.safetensors", "x.npy", "--quiet")[0] == 0
+
+
+def test_a_column_is_preferred_to_a_file_of_its_name(folder, command):
+    (folder / "rich").write_text("no targets")
+    assert command("train", "people.csv", "--target", "rich", "--epochs", 1, "--quiet") == (0, "", "")
+
+
+def test_a_reader_that_goes_away_ends_no_training(folder):
+    command = f"{sys.executable} -m nnaccel train people.csv --target rich --epochs 2 --out m.safetensors | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("data       people.csv")
+    assert done.stderr == ""
+    assert (folder / "m.safetensors").exists()
 
 
 def test_a_model_saved_in_python_predicts_files(folder, command):

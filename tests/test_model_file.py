@@ -5,6 +5,7 @@ import copy
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from nnaccel.losses import as_loss
 from nnaccel.model import _restore
 from nnaccel.preparation import Question, Roles, prepare
 from nnaccel.sources.frames import FrameSource
+from nnaccel.sources.opening import open_source
 
 FRAME = pd.DataFrame(
     {
@@ -266,3 +268,17 @@ def test_info_survives_control_characters(saved, capsys):
     written.write_bytes(save(tensors, {"nnaccel": json.dumps(edited)}))
     assert run(["info", str(written)]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_files_of_format_1_predict_what_they_predicted(capsys):
+    """How gaps, truth values and dates are spelled is a part of the format: change it, and old models predict otherwise."""
+    folder = Path(__file__).parent / "data"
+    model = load(folder / "format-1.safetensors")
+    assert model.network == Network(model.encoding.width, [Dense(6, "tanh"), Dense(2)])
+    assert dict(model.encoding.numbers.formats) == {"member": "boolean", "joined": "%d.%m.%Y", "seen": "iso"}
+    expected = pd.read_csv(folder / "format-1-predictions.csv")
+    source = open_source(str(folder / "format-1.csv"))
+    np.testing.assert_array_equal(model.predict(source), expected["rich"])
+    np.testing.assert_allclose(model.predict_proba(source), expected[expected.columns[1:]], rtol=1e-4)
+    assert run(["info", str(folder / "format-1.safetensors")]) == 0
+    assert "'joined', a date like 31.12.2024" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """What the commands' options may look like, turned into values; and the options that several commands have."""
 
 import math
+import os
 import re
 import sys
 from typing import Annotated, TextIO
@@ -135,8 +136,14 @@ class Speaker:
         self._quiet, self.stream = quiet, stream
 
     def __call__(self, line: str = "") -> None:
-        if not self._quiet:
+        if self._quiet:
+            return
+        try:
             print(printable(line), file=self.stream, flush=True)
+        except BrokenPipeError:
+            # Nobody listens any more, as behind `| head`; the work goes on, and what Python flushes at its end goes nowhere.
+            self._quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 def speaker(quiet: bool, stdout_taken: bool) -> Speaker:

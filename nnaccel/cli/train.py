@@ -136,9 +136,10 @@ def train(
     began = time.perf_counter()
     known = None if before is None else before.encoding
     held_out = options.fraction_or_file(validation)
-    aside = target if target is not None and Path(target).is_file() else None
-    source, validation_source = _open(data, held_out, FileOptions(header, delimiter, encoding, aside), known)
-    roles = Roles(None if aside else target, drop, weight, group, time_column, categorical)
+    source, validation_source = _open(data, target, held_out, FileOptions(header, delimiter, encoding), known)
+    roles = Roles(
+        None if _is_file_of_targets(target, source) else target, drop, weight, group, time_column, categorical
+    )
     fraction = held_out if isinstance(held_out, float) else 0.0
     question = Question(roles, task, wanted_loss, class_weight, fraction, options.row_range(rows), seed, dtype)
     if known is None:
@@ -163,13 +164,15 @@ def train(
         "source": source.name, "validation": validation, "held out": prepared.held_out_by, "rows": None if rows == ":" else rows, "weight": weight,
         "class weight": class_weight, "dropped": drop, "from": None if init is None else init.name,
     }  # fmt: skip
-    if before is not None and not _held_out_before(before, record):
-        say(f"note       rows held out now may be among those that {init} was trained on, which flatters its score")
     model = _recorded(model, prepared, scores, record)
     assert model.report is not None, "train() leaves a report"
+    # First what is to last: whoever reads the lines below may have gone.
+    written = list(outputs.write(model, source.name))
+    if before is not None and not _held_out_before(before, record):
+        say(f"note       rows held out now may be among those that {init} was trained on, which flatters its score")
     for line in summary(model.report, prepared, seconds_read, scores):
         say(line)
-    for path in outputs.write(model, source.name):
+    for path in written:
         say(f"written    {path}")
     if as_json:
         result = result_of(model.report, prepared, network.parameter_count, scores)
@@ -194,19 +197,27 @@ def _check_settings(settings: Mapping[str, Any], patience: int | None) -> None:
 
 
 def _open(
-    data: str, held_out: float | str, files: "FileOptions", known: "Encoding | None"
+    data: str, target: str | None, held_out: float | str, files: "FileOptions", known: "Encoding | None"
 ) -> "tuple[Source, Source | None]":
     """The source to train on and, if it is one, that to validate on."""
     from nnaccel.sources.opening import open_source
 
-    source = open_source(data, files, None if known is None else known.columns if known.named else ())
+    expected = None if known is None else known.columns if known.named else ()
+    source = open_source(data, files, expected)
+    if _is_file_of_targets(target, source):
+        source = open_source(data, replace(files, target=target), expected)
     if not isinstance(held_out, str):
         return source, None
     check(
         not Path(held_out).exists() or not Path(data).exists() or not Path(held_out).samefile(data),
         f"{held_out} is trained on, so it proves nothing: give --validation another file, or a part such as 0.2.",
     )
-    return source, open_source(held_out, replace(files, target=None), source.columns if source.named else ())
+    return source, open_source(held_out, files, source.columns if source.named else ())
+
+
+def _is_file_of_targets(target: str | None, source: "Source") -> bool:
+    """Whether the target is no column, but a file."""
+    return target is not None and target not in source.columns and Path(target).is_file()
 
 
 def _check_continues(
