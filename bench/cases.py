@@ -1,14 +1,17 @@
 """Cases: the workloads that every benchmark runs, as data."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from nnaccel.cost import multiply_adds_per_row
+from nnaccel.errors import check
 from nnaccel.losses import as_loss
 from nnaccel.network import Dense, Network
-from nnaccel.optimizers import SGD, Optimizer
+from nnaccel.optimizers import SGD, Adam, Optimizer
 from nnaccel.order import Shuffled, generator
 from nnaccel.plan import Plan
 from nnaccel.program import Rows
@@ -80,10 +83,35 @@ class Case:
         """The same case with another optimizer."""
         return replace(self, optimizer=optimizer)
 
+    def in_dtype(self, dtype: str) -> "Case":
+        """The same case in another dtype."""
+        return replace(self, dtype=dtype)
+
+    def shortened(self, divisor: int) -> "Case":
+        """The same case with samples of fewer epochs, at least one."""
+        return replace(self, epochs=max(1, self.epochs // divisor))
+
     @property
     def steps_per_epoch(self) -> int:
         """How many whole batches an epoch has."""
         return self.rows // self.batch
+
+    @property
+    def operations_per_epoch(self) -> int:
+        """The multiplications and additions of an epoch's matrix products."""
+        return 2 * multiply_adds_per_row(self.plan()) * self.steps_per_epoch * self.batch
+
+    @property
+    def shape(self) -> str:
+        """Sizes for people to read.
+
+        Examples
+        --------
+        >>> CASES["digits"].shape
+        '1,797 x 64, 100-10, batch 200'
+        """
+        widths = "-".join(map(str, (*self.hidden, self.outputs)))
+        return f"{self.rows:,} x {self.features}, {widths}, batch {self.batch}"
 
     def plan(self) -> Plan:
         """The plan that backends compile."""
@@ -127,3 +155,28 @@ CASES: dict[str, Case] = {
     )
 }  # fmt: skip
 """The cases by name, from a small table to a wide network, and the nine-line neuron for 10,000 steps."""
+
+
+OPTIMIZERS: dict[str, Optimizer | None] = {"sgd": None, "adam": Adam()}
+"""What each case is trained with, by name; None is the case's own, SGD at a learning rate that suits it."""
+
+
+def variants(names: Sequence[str] = (), optimizers: Sequence[str] = ()) -> list[Case]:
+    """The named cases, each with the named optimizers; all of either where none is named.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown.
+
+    Examples
+    --------
+    >>> [case.optimizer.name for case in variants(["mnist"])]
+    ['sgd', 'adam']
+    """
+    for name in names:
+        check(name in CASES, f"unknown case {name!r}; known: {', '.join(CASES)}.")
+    for name in optimizers:
+        check(name in OPTIMIZERS, f"unknown optimizer {name!r} of the benchmark; known: {', '.join(OPTIMIZERS)}.")
+    rules = [OPTIMIZERS[name] for name in optimizers or OPTIMIZERS]
+    return [CASES[name] if rule is None else CASES[name].using(rule) for name in names or CASES for rule in rules]

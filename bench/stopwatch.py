@@ -3,8 +3,10 @@
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 PAUSE = 0.02
 """Seconds before each turn, in which the spinning threads of the one before go to sleep."""
@@ -46,45 +48,84 @@ class Timing:
         return statistics.median(a / b for a, b in zip(self.samples, other.samples, strict=True))
 
 
-def race(
-    contenders: Mapping[str, Callable[[], object]],
-    rounds: int = 11,
-    pause: float = PAUSE,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Timing]:
-    """Time contenders in turn.
+def _nothing() -> None:
+    pass
+
+
+class Turn(NamedTuple):
+    """What a contender does when it is its turn.
+
+    Attributes
+    ----------
+    run : callable
+        What is timed.
+    prepare : callable
+        What comes before, untimed.
+    """
+
+    run: Callable[[], object]
+    prepare: Callable[[], object] = _nothing
+
+
+def rounds(
+    turns: Mapping[str, Turn], pause: float = PAUSE, clock: Callable[[], float] = time.perf_counter
+) -> Iterator[dict[str, float]]:
+    """Time contenders in turn, for as many rounds as the caller takes.
 
     Parameters
     ----------
-    contenders : mapping of str to callable
-        What to time, by name. Each runs once before, untimed.
-    rounds : int
-        How often each is timed, 2 or more. Who begins changes from round to round.
+    turns : mapping of str to Turn
+        By the contender's name. Who begins changes from round to round.
     pause : float
         Seconds to wait before each turn.
     clock : callable
         Tells the time in seconds.
 
-    Returns
-    -------
-    dict of str to Timing
+    Yields
+    ------
+    dict of str to float
+        The seconds that each took in one round.
     """
-    samples: dict[str, list[float]] = {name: [] for name in contenders}
-    names = list(contenders)
-    collecting = gc.isenabled()
+    names, number = list(turns), 0
+    gc.collect()
+    while names:
+        first = number % len(names)
+        yield _one_round({name: turns[name] for name in names[first:] + names[:first]}, pause, clock)
+        number += 1
+
+
+def _one_round(turns: Mapping[str, Turn], pause: float, clock: Callable[[], float]) -> dict[str, float]:
+    collecting, seconds = gc.isenabled(), {}
+    gc.disable()
     try:
-        for contender in contenders.values():
-            contender()
-        gc.collect()
-        gc.disable()
-        for round_number in range(rounds):
-            first = round_number % len(names)
-            for name in names[first:] + names[:first]:
-                time.sleep(pause)
-                start = clock()
-                contenders[name]()
-                samples[name].append(clock() - start)
+        for name, turn in turns.items():
+            turn.prepare()
+            time.sleep(pause)
+            start = clock()
+            turn.run()
+            seconds[name] = clock() - start
     finally:
         if collecting:
             gc.enable()
-    return {name: Timing(tuple(taken)) for name, taken in samples.items()}
+    return seconds
+
+
+def race(
+    turns: Mapping[str, Turn],
+    count: int = 11,
+    pause: float = PAUSE,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Timing]:
+    """Let each contender run once, untimed, then time them for `count` rounds, two or more.
+
+    Examples
+    --------
+    >>> timings = race({"nothing": Turn(lambda: None)}, count=2, pause=0)
+    >>> len(timings["nothing"].samples)
+    2
+    """
+    for turn in turns.values():
+        turn.prepare()
+        turn.run()
+    found = list(islice(rounds(turns, pause, clock), count))
+    return {name: Timing(tuple(seconds[name] for seconds in found)) for name in turns}

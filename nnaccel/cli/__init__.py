@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nnaccel.cli.bench import bench
 from nnaccel.cli.demo import demo
 from nnaccel.cli.info import info
 from nnaccel.cli.predict import predict
@@ -34,6 +35,7 @@ app.command(epilog="Example: nnaccel train people.csv --target income --early-st
 )
 app.command(epilog="Example: nnaccel predict model.safetensors new.csv --out predictions.csv --proba")(predict)
 app.command(epilog="Example: nnaccel info model.safetensors")(info)
+app.command(epilog="Example: nnaccel bench --backend cpu --peers --out result.json")(bench)
 app.add_typer(demo, name="demo")
 
 
