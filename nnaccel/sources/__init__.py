@@ -15,7 +15,7 @@ from nnaccel.description import suggestion
 from nnaccel.errors import InputError, check
 from nnaccel.table import MixedColumns, Table, concatenate
 
-PART_CELLS = 1 << 18
+PART_CELLS = 1 << 20
 """How many values a part of a file holds, so that its memory doesn't grow with the file."""
 
 ALL_ROWS = range(sys.maxsize)

@@ -58,7 +58,7 @@ class DelimitedSource(Source):
     def parts(self, places: Mapping[str, int], text: Collection[str] = (), rows: range = ALL_ROWS) -> Iterator[Table]:
         # A value takes some sixty bytes as text: fewer of them stay in the cache.
         most = part_rows(len(self.columns))
-        size = min(most, max(_FEWEST_ROWS, most // 4))
+        size = min(most, max(_FEWEST_ROWS, most // 16))
         with self._records() as opened_records:
             records = iter(opened_records)
             row = sum(1 for _ in islice(records, min(rows.start, sys.maxsize - 1) + self.named)) - self.named
