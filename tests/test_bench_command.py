@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from nnaccel.bench.conditions import read_commit, read_conditions
+from nnaccel.bench.contender import BackendTraining
 from nnaccel.bench.schema import COUNT, SCHEMA, TEXT, first_fault, list_of, or_null, read_result, record
 from nnaccel.bench.suite import Suite
 
@@ -157,6 +158,9 @@ def test_null_is_allowed_where_something_may_be_unknown():
         (["--rounds", "1"], "rounds must be 2 or more"),
         (["--backend", "tpu"], "unknown backend 'tpu'"),
         (["--backend", ","], "--backend takes a name such as cpu"),
+        (["--plot", "a.png"], "--plot draws what --scaling measures: give both"),
+        (["--scaling", "--plot", "a.gif"], "--plot takes a file named *.png or *.svg or *.pdf, not a.gif"),
+        (["--scaling", "--peers"], "--scaling has its own cases: leave out --case and --peers"),
         (["--out", "no/such/folder/result.json"], "there is no folder"),
     ],
 )
@@ -189,6 +193,36 @@ def test_an_interrupted_benchmark_keeps_what_it_has(command, monkeypatch, tmp_pa
     found = read_result(path)
     assert not found["finished"]
     assert [result["case"]["name"] for result in found["results"]] == ["digits"]
+
+
+def test_an_interruption_before_anything_is_measured_leaves_the_file_of_before(command, monkeypatch, tmp_path):
+    def interrupted(self, tell):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Suite, "run_next", interrupted)
+    path = tmp_path / "result.json"
+    path.write_text("of before")
+    code, _, _ = command(*QUICK, "--out", str(path))
+    assert (code, path.read_text()) == (130, "of before")
+
+
+def test_a_backend_that_computes_something_else_is_not_timed(command, monkeypatch):
+    started = BackendTraining.train
+
+    def train_too_little(self, work):
+        started(self, work.first(len(work.steps) - 1))
+
+    monkeypatch.setattr(BackendTraining, "train", train_too_little)
+    code, out, _ = command(*QUICK)
+    assert code == 1
+    assert "cpu           disagrees: off by" in out
+    assert "a loop by hand" in out
+
+
+def test_backends_are_measured_once_each(command):
+    code, out, _ = command(*QUICK, "--backend", "auto,cpu", "--json")
+    assert code == 0
+    assert json.loads(out)["settings"]["backends"] == ["cpu"]
 
 
 def test_help_has_an_example(command):
