@@ -317,6 +317,15 @@ def test_a_metric_decides_when_to_stop(folder, command):
     assert "roc_auc, patience 3" in command("info", "m.safetensors")[1]
 
 
+def test_overfitting_is_pointed_out(folder, command):
+    random = np.random.default_rng(0)
+    pd.DataFrame(random.standard_normal((60, 20))).assign(y=random.integers(0, 2, 60)).to_csv("noise.csv", index=False)
+    arguments = ("train", "noise.csv", "--target", "y", "--epochs", 80)
+    assert "their loss was lowest after epoch" in command(*arguments)[1]
+    assert "their loss was lowest" not in command(*arguments, "--early-stopping", 5)[1]
+    assert "their loss was lowest" not in command(*arguments, "--validation", 0)[1]
+
+
 def test_plot_and_log(folder, command):
     for log in ("h.csv", "h.jsonl"):
         code, out, _ = command(

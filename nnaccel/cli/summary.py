@@ -116,9 +116,25 @@ def summary(report: "TrainingReport", prepared: "Prepared", seconds_read: float,
         lines.append("           all of it weighted, as the rows are")
     if prepared.held_out is not None and "early stopping" in report.settings:
         lines.append("           these rows chose the epoch as well: other rows may score a little lower")
+    lines += _overfitted(report)
     if len(losses) > 1:
         lines += ["", "train loss by epoch", *plot(losses)]
     return lines
+
+
+def _overfitted(report: "TrainingReport") -> list[str]:
+    """A hint, where the loss on the rows held out has risen again since it was lowest."""
+    losses = report.history.as_dict().get("validation_loss", [])
+    if "early stopping" in report.settings or not losses or not losses[-1] > _RISEN * min(losses):
+        return []
+    best = losses.index(min(losses)) + 1
+    return [
+        f"           their loss was lowest after epoch {best} ({min(losses):.4g}) and is {losses[-1]:.4g} now: "
+        "--early-stopping 10 keeps the best epoch"
+    ]
+
+
+_RISEN = 1.02
 
 
 def score_lines(scores: Assessment, task: str, on: str) -> list[str]:
