@@ -320,7 +320,7 @@ def test_a_metric_decides_when_to_stop(folder, command):
 def test_overfitting_is_pointed_out(folder, command):
     random = np.random.default_rng(0)
     pd.DataFrame(random.standard_normal((60, 20))).assign(y=random.integers(0, 2, 60)).to_csv("noise.csv", index=False)
-    arguments = ("train", "noise.csv", "--target", "y", "--epochs", 80)
+    arguments = ("train", "noise.csv", "--target", "y", "--epochs", 80, "--learning-rate", 0.02)
     assert "their loss was lowest after epoch" in command(*arguments)[1]
     assert "their loss was lowest" not in command(*arguments, "--early-stopping", 5)[1]
     assert "their loss was lowest" not in command(*arguments, "--validation", 0)[1]
