@@ -19,6 +19,9 @@ from nnaccel.errors import check
 SECONDS, QUICK_SECONDS = 270.0, 45.0
 """What all cases together may take, if the fewest rounds of each can be made in it."""
 
+BUSY = 0.25
+"""Beyond this part of the cores, other work disturbs a benchmark."""
+
 QUICK_ROUNDS, QUICK_DIVISOR = 2, 5
 
 
@@ -115,6 +118,12 @@ class Suite:
     def results(self) -> list[CaseResult]:
         """The cases that are done, and one that was interrupted, if it has two rounds; at the run's best product."""
         return [replace(result, peak=self._peaks[result.case.dtype]) for result in self._results]
+
+    @property
+    def busy(self) -> float | None:
+        """The load before the run, if the machine had other work to do; None if it hadn't, or doesn't tell."""
+        load, cores = self._conditions["load_before"], self._conditions["machine"]["usable_cores"]
+        return load[0] if load and load[0] > BUSY * cores else None
 
     @property
     def finished(self) -> bool:

@@ -9,10 +9,12 @@ from dataclasses import replace
 from itertools import islice
 
 import nnaccel.bench
+import nnaccel.bench.suite as suite_module
 import numpy as np
 import pytest
 from nnaccel.bench.agreement import CHECKED_STEPS, Agreement, Oracle, checked_work
 from nnaccel.bench.cases import CASES, variants
+from nnaccel.bench.conditions import read_conditions
 from nnaccel.bench.contender import BackendContender, Peer, Task
 from nnaccel.bench.measure import Entry, Limits, measure
 from nnaccel.bench.peak import Peak, installed_libraries, operations, product
@@ -295,6 +297,16 @@ def test_a_suite_ends_and_reports_at_the_best_product_of_all():
     assert [label(result.case) for result in suite.results] == ["tabular-sgd", "digits-sgd"]
     assert len({result.peak for result in suite.results}) == 1
     assert {entry.name for entry in suite.results[0].timed} == {"cpu", "numpy"}
+
+
+@pytest.mark.parametrize(("load", "told"), [(0.0, None), (1.9, None), (2.1, 2.1)])
+def test_other_work_on_the_machine_is_told(monkeypatch, load, told):
+    conditions = read_conditions()
+    conditions["load_before"], conditions["machine"]["usable_cores"] = [load, load, load], 8
+    monkeypatch.setattr(suite_module, "read_conditions", lambda: conditions)
+    assert Suite([get_backend("cpu")], Settings()).busy == told
+    conditions["load_before"] = None
+    assert Suite([get_backend("cpu")], Settings()).busy is None
 
 
 def test_time_that_is_over_leaves_the_fewest_rounds():

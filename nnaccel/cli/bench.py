@@ -110,6 +110,8 @@ def _compare(backends: "list[Backend]", settings: "Settings", ways: _Ways) -> di
     suite, base, say = Suite(backends, settings), backends[0].name, ways.say
     for line in skipped_lines(suite.skipped):
         say(line)
+    if suite.busy is not None:
+        say(f"busy       a load of {suite.busy:.1f} before the run: other work disturbs what is measured")
     _run(suite, base, ways)
     say()
     for line in summary_lines(suite.results, base):
