@@ -1,5 +1,6 @@
 """What people see of how the cost grows: a table for each size that was changed, and a picture of all."""
 
+import importlib
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -48,16 +49,21 @@ _PLURALS = {"batch": "rows in a batch"}
 
 
 def draw(found: Sequence[Sequence[Point]], title: str) -> Any:
-    """A figure of Matplotlib with a panel for each sweep: the cost of a row by the size, both logarithmic."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.2 * len(found), 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    """A figure of Matplotlib with a panel for each sweep: the cost of a row by the size, on one logarithmic scale."""
+    # By name, so that types can be checked where Matplotlib isn't installed.
+    canvas: Any = importlib.import_module("matplotlib.backends.backend_agg")
+    figure: Any = importlib.import_module("matplotlib.figure").Figure(
+        figsize=(3.2 * len(found), 3.6), layout="constrained"
+    )
+    canvas.FigureCanvasAgg(figure)
     figure.suptitle(title)
-    for panel, points in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
-        panel.loglog([point.value for point in points], [point.row_seconds * 1e6 for point in points], marker=".")
+    panels = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
+    for panel, points in zip(panels, found, strict=True):
+        values = [point.value for point in points]
+        panel.loglog(values, [point.row_seconds * 1e6 for point in points], marker=".")
+        panel.set_xticks(values, labels=[f"{value:,}" for value in values], rotation=45)
+        panel.set_xticks([], minor=True)
         panel.set_xlabel(points[0].sweep)
         panel.grid(alpha=0.3, which="both")
-    figure.axes[0].set_ylabel("microseconds a row")
+    panels[0].set_ylabel("microseconds a row")
     return figure
