@@ -18,7 +18,7 @@ class TorchPeer(Peer):
     """Modules, autograd and an optimizer, step by step in Python."""
 
     name = module = "torch"
-    install = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
+    install = "pip install torch"
     note = "nn.Linear, autograd, index_select for the batch, fused=True in the optimizer; Adam with torch's epsilon"
     compiled = False
 

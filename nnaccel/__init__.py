@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nnaccel.backends import get_backend as get_backend
     from nnaccel.errors import BackendUnavailable as BackendUnavailable
     from nnaccel.errors import InputError as InputError
+    from nnaccel.loop import TrainingDiverged as TrainingDiverged
     from nnaccel.losses import BinaryCrossEntropy as BinaryCrossEntropy
     from nnaccel.losses import HalfSquaredError as HalfSquaredError
     from nnaccel.losses import Huber as Huber
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from nnaccel.schedules import OneCycle as OneCycle
     from nnaccel.schedules import Plateau as Plateau
     from nnaccel.schedules import StepDecay as StepDecay
-    from nnaccel.training import TrainingDiverged as TrainingDiverged
     from nnaccel.training import train as train
 
 # Where each public name lives; type checkers read the same from the imports above.
@@ -60,6 +60,7 @@ _ROOMS = {
     "activations": ["ELU", "GELU", "SELU", "Identity", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh"],
     "backends": ["backend_names", "get_backend"],
     "errors": ["BackendUnavailable", "InputError"],
+    "loop": ["TrainingDiverged"],
     "losses": [
         "BinaryCrossEntropy",
         "HalfSquaredError",
@@ -78,7 +79,7 @@ _ROOMS = {
     "recipe": ["EarlyStopping"],
     "report": ["History", "TrainingReport"],
     "schedules": ["Constant", "Cosine", "InverseScaling", "OneCycle", "Plateau", "StepDecay"],
-    "training": ["TrainingDiverged", "train"],
+    "training": ["train"],
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

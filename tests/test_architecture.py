@@ -32,6 +32,7 @@ RANKS = (
     ("backends.*",),
     ("model",),
     ("recipe",),
+    ("loop",),
     ("training",),
     ("estimators", "estimate"),
     ("bench",),

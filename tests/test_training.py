@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-import nnaccel.training
+import nnaccel.loop
 from nnaccel.backends import get_backend
 from nnaccel.errors import InputError
+from nnaccel.loop import TrainingDiverged
 from nnaccel.losses import MeanSquaredError
 from nnaccel.metrics import Metric
 from nnaccel.network import Dense, Network
@@ -14,8 +15,9 @@ from nnaccel.optimizers import SGD, Adam
 from nnaccel.order import Sequential, batch_bounds
 from nnaccel.plan import Plan
 from nnaccel.program import Rows, TrainingState
+from nnaccel.recipe import EarlyStopping
 from nnaccel.reference import update
-from nnaccel.training import EarlyStopping, TrainingDiverged, train
+from nnaccel.training import train
 
 ROWS = 53
 
@@ -39,7 +41,7 @@ def fit(data, **options):
 @pytest.mark.parametrize("options", [{}, {"validation": 0.25}, {"batch_size": None, "epochs": 300}])
 def test_slices_change_nothing(data, monkeypatch, options):
     whole = fit(data, **options)
-    monkeypatch.setattr(nnaccel.training, "SLICE_SECONDS", 0.0)  # every slice is too long: one step a slice
+    monkeypatch.setattr(nnaccel.loop, "SLICE_SECONDS", 0.0)  # every slice is too long: one step a slice
     cut = fit(data, **options)
     np.testing.assert_array_equal(whole.parameters, cut.parameters)
     assert whole.report.history.as_dict() == cut.report.history.as_dict()

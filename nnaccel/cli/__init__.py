@@ -1,4 +1,4 @@
-"""The command line: `nnaccel train`, `predict`, `info` and `demo`.
+"""The command line: `nnaccel train`, `predict`, `info`, `bench` and `demo`.
 
 Everything slow to import is imported where a command needs it, so that `nnaccel --help` answers at once.
 """

@@ -274,7 +274,8 @@ def _fit(
 ) -> "Model":
     """Train; where the loss diverges, save the best epoch before saying so."""
     from nnaccel.assessment import in_own_units
-    from nnaccel.training import TrainingDiverged, train
+    from nnaccel.loop import TrainingDiverged
+    from nnaccel.training import train
 
     training, held_out = prepared.training, prepared.held_out
     try:
