@@ -164,7 +164,11 @@ def written_whole(path: Path) -> Iterator[Path]:
 def check_writable(path: Path) -> None:
     """Raise `InputError` if a file can't be put there: asked before a long work, so that its result isn't lost."""
     try:
-        folder, exists = path.resolve().parent, path.exists()
+        folder = path.resolve().parent
+        path.stat()
+        exists = True
+    except FileNotFoundError:
+        exists = False
     except (OSError, RuntimeError) as error:
         # Before Python 3.13 symbolic links in a circle are a RuntimeError.
         raise InputError(f"{path} can't be written: {getattr(error, 'strerror', None) or error}.") from error
@@ -172,6 +176,12 @@ def check_writable(path: Path) -> None:
     check(not exists or path.is_file(), f"{path} can't be written: it is no regular file.")
     check(not exists or os.access(path, os.W_OK), f"{path} can't be written: it is write-protected.")
     check(os.access(folder, os.W_OK), f"{path} can't be written: the folder {folder} is write-protected.")
+
+
+def is_same(first: str | Path, second: str | Path) -> bool:
+    """Whether both are one file, by whatever names."""
+    first, second = Path(first), Path(second)
+    return first.exists() and second.exists() and first.samefile(second)
 
 
 def shown_name(path: Path) -> str:

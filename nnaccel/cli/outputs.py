@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnaccel.errors import check
-from nnaccel.files import check_writable, written_whole
+from nnaccel.files import check_writable, is_same, written_whole
 
 if TYPE_CHECKING:
     from nnaccel.model import Model
@@ -68,7 +68,7 @@ def check_no_input(path: Path, *inputs: str | Path | None) -> None:
     """Raise `InputError` if the file to write is one of those that are read."""
     for given in inputs:
         check(
-            given is None or not path.exists() or not Path(given).exists() or not path.samefile(given),
+            given is None or not is_same(path, given),
             f"{path} is read, so it can't be written as well: give the output another name.",
         )
 

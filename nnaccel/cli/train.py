@@ -200,6 +200,7 @@ def _open(
     data: str, target: str | None, held_out: float | str, files: "FileOptions", known: "Encoding | None"
 ) -> "tuple[Source, Source | None]":
     """The source to train on and, if it is one, that to validate on."""
+    from nnaccel.files import is_same
     from nnaccel.sources.opening import open_source
 
     expected = None if known is None else known.columns if known.named else ()
@@ -209,7 +210,7 @@ def _open(
     if not isinstance(held_out, str):
         return source, None
     check(
-        not Path(held_out).exists() or not Path(data).exists() or not Path(held_out).samefile(data),
+        not is_same(held_out, data),
         f"{held_out} is trained on, so it proves nothing: give --validation another file, or a part such as 0.2.",
     )
     return source, open_source(held_out, files, source.columns if source.named else ())
