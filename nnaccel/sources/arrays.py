@@ -50,30 +50,35 @@ class ArraySource(Source):
         self.columns = (*map(str, range(self._x.shape[1])), *self.targets)
 
     def parts(self, places: Mapping[str, int], text: Collection[str] = (), rows: range = ALL_ROWS) -> Iterator[Table]:
-        yield from self._slices(places, rows, part_rows(len(self.columns)))
+        yield from self._slices(places, text, rows, part_rows(len(self.columns)))
 
     def read(self, places: Mapping[str, int], text: Collection[str] = (), rows: range = ALL_ROWS) -> Table:
-        table = next(self._slices(places, rows, len(self._x)), None)
+        table = next(self._slices(places, text, rows, len(self._x)), None)
         if table is None:
             raise InputError(f"{self.name} has no rows" + ("." if rows == ALL_ROWS else " there: see --rows."))
         return table
 
-    def _slices(self, places: Mapping[str, int], rows: range, size: int) -> Iterator[Table]:
+    def _slices(self, places: Mapping[str, int], text: Collection[str], rows: range, size: int) -> Iterator[Table]:
         features = self._x.shape[1]
-        numbers = {name: position for name, position in places.items() if position < features}
+        numbers = {name: position for name, position in places.items() if position < features and name not in text}
         positions = list(numbers.values())
         all_in_order = positions == list(range(features))
         chosen = clip_rows(rows, len(self._x))
         for start in range(chosen.start, chosen.stop, max(1, size)):
             part = slice(start, min(start + size, chosen.stop))
             matrix = self._x[part] if all_in_order else self._x[part][:, positions]
-            yield Table(self.name, tuple(numbers), matrix, self._targets(places, part), row_place(start))
+            others = {
+                name: self._column(place, part, name in text) for name, place in places.items() if name not in numbers
+            }
+            yield Table(self.name, tuple(numbers), matrix, others, row_place(start))
 
-    def _targets(self, places: Mapping[str, int], part: slice) -> dict[str, Column]:
-        if self._y is None:
-            return {}
-        first = self._x.shape[1]
-        return {name: as_column(self._y[part, place - first]) for name, place in places.items() if place >= first}
+    def _column(self, place: int, part: slice, text: bool) -> Column:
+        """A column of the matrix or, behind it, of the targets."""
+        features = self._x.shape[1]
+        if place < features:
+            return as_column(self._x[part, place], text)
+        assert self._y is not None, "without targets there are no columns behind the matrix"
+        return as_column(self._y[part, place - features], text)
 
 
 def read_npy(path: Path, options: FileOptions) -> ArraySource:
@@ -205,9 +210,9 @@ def _targets(name: str, y: np.ndarray, rows: int) -> np.ndarray:
     return y.reshape(rows, -1)
 
 
-def as_column(values: np.ndarray) -> Column:
-    """A column of values of any kind: numbers stay numbers, truth values, dates and all else become text."""
-    return values if values.dtype.kind in "iuf" else Text.of(_cells(values))
+def as_column(values: np.ndarray, text: bool = False) -> Column:
+    """A column of values of any kind: numbers stay numbers, unless wanted as text; all else becomes text."""
+    return values if values.dtype.kind in "iuf" and not text else Text.of(_cells(values))
 
 
 def _cells(values: np.ndarray) -> list[str]:
@@ -218,5 +223,8 @@ def _cells(values: np.ndarray) -> list[str]:
         return [str(word) for word in words[places]]
     if values.dtype.kind == "S":
         return [value.decode("utf-8", "replace") for value in values.tolist()]
-    # None, NaN, NaT and <NA> are written as gaps are in a file.
-    return [str(value) for value in values.tolist()]
+    return ["" if _is_missing(value) else str(value) for value in values.tolist()]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value

@@ -40,16 +40,16 @@ class FrameSource(Source):
         check_different(name, self.columns)
 
     def parts(self, places: Mapping[str, int], text: Collection[str] = (), rows: range = ALL_ROWS) -> Iterator[Table]:
-        columns = {name: self._column(position) for name, position in places.items()}
+        columns = {name: self._column(position, name in text) for name, position in places.items()}
         count = len(next(iter(columns.values()))) if columns else 0
         for name, column in columns.items():
             check(len(column) == count, f"column {name!r} of {self.name} has {len(column)} rows, others {count}.")
         chosen, size = clip_rows(rows, count), part_rows(len(columns))
         for start in range(chosen.start, chosen.stop, size):
             part = slice(start, min(start + size, chosen.stop))
-            yield frame_table(self.name, {name: column[part] for name, column in columns.items()}, start)
+            yield frame_table(self.name, {name: column[part] for name, column in columns.items()}, text, start)
 
-    def _column(self, position: int) -> np.ndarray:
+    def _column(self, position: int, text: bool) -> np.ndarray:
         column = self._frame[self._keys[position]]
         try:
             array = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
@@ -57,7 +57,7 @@ class FrameSource(Source):
             raise InputError(
                 f"column {self.columns[position]!r} of {self.name} holds lists that aren't equally long: drop it."
             ) from None
-        array = _as_numbers(array) if array.dtype.kind == "O" and array.ndim == 1 else array
+        array = _as_numbers(array) if array.dtype.kind == "O" and array.ndim == 1 and not text else array
         check(
             array.ndim == 1 and array.dtype.kind in "biufOSUTM",
             f"column {self.columns[position]!r} of {self.name} holds {array.dtype} values of the shape {array.shape[1:]}: "
@@ -79,9 +79,9 @@ def _as_numbers(objects: np.ndarray) -> np.ndarray:
         return objects
 
 
-def frame_table(name: str, columns: Mapping[str, np.ndarray], first_row: int) -> Table:
-    """A table of columns of any kind."""
-    read = {key: as_column(column) for key, column in columns.items()}
+def frame_table(name: str, columns: Mapping[str, np.ndarray], text: Collection[str], first_row: int) -> Table:
+    """A table of columns of any kind; those of `text` become text."""
+    read = {key: as_column(column, key in text) for key, column in columns.items()}
     numbers = {key: column for key, column in read.items() if isinstance(column, np.ndarray)}
     others: dict[str, Column] = {key: column for key, column in read.items() if key not in numbers}
     rows = len(next(iter(columns.values())))

@@ -13,7 +13,7 @@ from nnaccel.errors import InputError, check
 from nnaccel.files import first_sentence, opened, shown_name
 from nnaccel.sources import ALL_ROWS, Source, check_different, part_rows
 from nnaccel.sources.frames import frame_table
-from nnaccel.table import Table
+from nnaccel.table import Column, Table, row_place
 
 
 class ParquetSource(Source):
@@ -48,16 +48,39 @@ class ParquetSource(Source):
                 "encoded: drop it.",
             )
         row, size = 0, part_rows(len(places))
+        wanted = list(dict.fromkeys(self.columns[place] for place in places.values()))
         with self._readable():
-            for batch in self._open().iter_batches(size, columns=[self.columns[place] for place in places.values()]):
+            for batch in self._open().iter_batches(size, columns=wanted):
                 first = min(max(row, rows.start), row + len(batch))
                 part = batch.slice(first - row, max(0, min(rows.stop, row + len(batch)) - first))
                 if len(part):
-                    columns = {name: _as_array(part.column(self.columns[place])) for name, place in places.items()}
-                    yield frame_table(self.name, columns, first)
+                    columns = {
+                        name: _as_array(part.column(self.columns[place]), name in text)
+                        for name, place in places.items()
+                    }
+                    yield frame_table(self.name, columns, text, first)
                 row += len(batch)
                 if row >= rows.stop:
                     return
+
+    def read(self, places: Mapping[str, int], text: Collection[str] = (), rows: range = ALL_ROWS) -> Table:
+        # Column by column, as they lie in the file: what Arrow needs to read all at once is more than they become.
+        numbers = [
+            name for name, place in places.items() if self._types[place].startswith(_NUMBERS) and name not in text
+        ]
+        others: dict[str, Column] = {}
+        matrix = np.empty((0, 0))
+        for name, place in places.items():
+            table = super().read({name: place}, text, rows)
+            if name not in numbers:
+                others[name] = table.text(name)
+                continue
+            if not len(matrix):
+                matrix = np.empty((len(table), len(numbers)))
+            matrix[:, numbers.index(name)] = table.number(name)
+        if not numbers:
+            matrix = np.empty((len(table), 0))
+        return Table(self.name, tuple(numbers), matrix, others, row_place(rows.start))
 
     def _open(self) -> Any:
         import pyarrow
@@ -66,7 +89,7 @@ class ParquetSource(Source):
         with opened(self._path) as stream:
             on_disk = isinstance(stream, io.BufferedReader)
             source = str(self._path) if on_disk else pyarrow.BufferReader(stream.read())
-        return pyarrow.parquet.ParquetFile(source)
+        return pyarrow.parquet.ParquetFile(source, pre_buffer=False)
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
@@ -92,12 +115,16 @@ _UNREAD = (
 )
 
 
+_NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal")
+
+
 def _value_type(kind: Any) -> Any:
     """A column's type; that of its values where they are stored as numbers of words."""
     return kind.value_type if str(kind).startswith("dictionary") else kind
 
 
-def _as_array(column: Any) -> np.ndarray:
+def _as_array(column: Any, text: bool) -> np.ndarray:
+    """The values of a column; whole numbers that are wanted as text become it before a gap makes fractions of them."""
     kind = str(_value_type(column.type))
     if column.type != _value_type(column.type):
         column = column.dictionary_decode()
@@ -105,7 +132,7 @@ def _as_array(column: Any) -> np.ndarray:
         column = column.cast("float64")
     if kind.startswith("date"):
         column = column.cast("timestamp[ms]")
-    if kind.startswith("time32") or kind.startswith("time64"):
+    if kind.startswith(("time32", "time64")) or (text and kind.startswith(("int", "uint"))):
         column = column.cast("string")
     array: np.ndarray = column.to_numpy(zero_copy_only=False)
     return array
