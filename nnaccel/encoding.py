@@ -84,12 +84,15 @@ class Categories:
         Whether there is a column for all other words, which were rare or are new. Without it, they have no 1.
     had_gaps : bool
         Whether there is a column for gaps. Without it, a gap counts among the other words.
+    had_numbers : bool
+        Whether some word was a number. Where none was, a column of numbers is something else.
     """
 
     name: str
     words: tuple[str, ...]
     has_others: bool
     had_gaps: bool
+    had_numbers: bool
 
     @staticmethod
     def restore(described: Mapping[str, Any]) -> "Categories":
@@ -97,12 +100,13 @@ class Categories:
         words = entries(described, "words", str)
         if len(set(words)) < len(words):
             raise ValueError("a column of categories has a word twice")
-        has_others, had_gaps = entry(described, "others", bool), entry(described, "gaps", bool)
-        return Categories(entry(described, "name", str), tuple(words), has_others, had_gaps)
+        flags = [entry(described, name, bool) for name in ("others", "gaps", "had_numbers")]
+        return Categories(entry(described, "name", str), tuple(words), *flags)
 
     def describe(self) -> dict[str, Any]:
         """The categories for JSON; see `restore`."""
-        return {"name": self.name, "words": list(self.words), "others": self.has_others, "gaps": self.had_gaps}
+        flags = {"others": self.has_others, "gaps": self.had_gaps, "had_numbers": self.had_numbers}
+        return {"name": self.name, "words": list(self.words), **flags}
 
     @property
     def width(self) -> int:
@@ -322,7 +326,7 @@ def check_kind(described: Any) -> None:
 def _check_is_text(table: Table, column: Categories) -> None:
     """Refuse numbers where none of the words that were learnt is one: they are something else."""
     words = table.text(column.name).words
-    if words and column.words and all(map(is_number, words)) and not any(map(is_number, column.words)):
+    if words and column.words and not column.had_numbers and all(map(is_number, words)):
         raise table.error(
             column.name,
             0,
@@ -367,11 +371,9 @@ def number_reader(table: Table, names: tuple[str, ...], formats: Mapping[str, st
 
 
 def _number_column(table: Table, name: str, formats: Mapping[str, str]) -> np.ndarray:
-    if name not in formats and not table.is_text(name):
-        return table.number(name)
     form = formats.get(name, "number")
     what = f"{describe_format(form)}, as the column's others were: correct it, or leave it empty"
-    return table.parsed(name, word_reader(form), what)
+    return table.number(name, what) if form == "number" else table.parsed(name, word_reader(form), what)
 
 
 def word_reader(form: str) -> Callable[[str], float]:
@@ -436,7 +438,7 @@ def plain_word(word: str) -> str:
 
 
 def _boolean(word: str) -> float:
-    value = BOOLEANS.get(word.lower())
+    value = BOOLEANS.get(plain_word(word).lower())
     if value is None:
         raise ValueError
     return value

@@ -10,10 +10,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nnaccel.encoding import Categories, Encoding, Numbers, describe_format, number_reader, plain_word, word_reader
+from nnaccel.encoding import (
+    Categories,
+    Encoding,
+    Numbers,
+    describe_format,
+    is_number,
+    number_reader,
+    plain_word,
+    word_reader,
+)
 from nnaccel.errors import InputError, check
 from nnaccel.sources import Source
-from nnaccel.table import Table, Text, read_number
+from nnaccel.table import Table, Text, read_decimal_comma, read_number
 from nnaccel.targets import BOOLEANS, Target
 
 MOST_CATEGORIES = 100
@@ -135,7 +144,8 @@ def _counts_rows(table: Table, name: str) -> bool:
     """Whether each number of a column is the last plus 1."""
     if table.is_text(name):
         return False
-    steps = np.diff(table.number(name).astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        steps = np.diff(table.number(name).astype(np.float64))
     return len(steps) > 1 and bool((steps == 1).all())
 
 
@@ -171,7 +181,8 @@ def _learn_categories(name: str, text: Text, rows: np.ndarray, findings: Finding
     findings.kinds[name] = "category"
     if gaps:
         findings.gaps[name] = gaps
-    return Categories(name, words, has_others=len(words) < len(present), had_gaps=gaps > 0)
+    had_numbers = any(is_number(text.words[code]) for code in present)
+    return Categories(name, words, len(words) < len(present), gaps > 0, had_numbers)
 
 
 def _plain(text: Text) -> Text:
@@ -183,7 +194,9 @@ def _plain(text: Text) -> Text:
 
 def _spoiled(name: str, text: Text) -> list[str]:
     """What keeps a column of text from being one of numbers or dates, if but a few rows do."""
-    readers: list[Callable[[str], float]] = [read_number]
+    readers: list[Callable[[str], float]] = [_read_no_code, read_decimal_comma]
+    if any("," in word for word in text.words) and _reads_all(read_decimal_comma, text.words):
+        return [f"{name!r} is text: a comma is a decimal point only in files that semicolons divide"]
     sample = next(filter(_TWO_NUMBERS.search, text.words), None)
     if sample is not None:
         readers += [read for read in map(word_reader, DATE_FORMATS) if _reads(read, sample)]
@@ -196,6 +209,12 @@ def _spoiled(name: str, text: Text) -> list[str]:
             others = " and the like" if bad.sum() > 1 else ""
             return [f"{name!r} is text because of {first!r}{others} in {rows:,} row{'s' if rows > 1 else ''}"]
     return []
+
+
+def _read_no_code(word: str) -> float:
+    if _CODE.fullmatch(word):
+        raise ValueError
+    return read_number(word)
 
 
 def _ambiguous(name: str, form: str, text: Text) -> list[str]:

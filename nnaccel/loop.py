@@ -252,6 +252,11 @@ class Training:
         """What is to be minimised, of the epochs just finished."""
         name = self.recipe.early_stopping.metric if self.recipe.early_stopping else "loss"
         values = columns[f"validation_{name}"] if self._validation else columns["train_loss"]
+        if name != "loss" and np.isnan(values).any():
+            raise InputError(
+                f"early stopping can't watch {name}: it can't be computed of the validation rows, say because all are of one "
+                "class; watch another metric, or hold out other rows."
+            )
         greater = any(metric.greater_is_better for metric in self.recipe.metrics if metric.name == name)
         return [-value for value in values] if greater else values
 

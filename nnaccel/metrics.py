@@ -17,6 +17,8 @@ from nnaccel.description import suggestion
 from nnaccel.errors import InputError, check
 from nnaccel.losses import BinaryCrossEntropy, Loss
 
+_BLOCK_ROWS = 1 << 16
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -353,9 +355,13 @@ def evaluate(
     outputs : array (n, outputs)
         At the link scale, as `Run.predict` gives them.
     """
-    outputs = outputs.astype(np.float64)
+    # Row by row these are, so block by block they need little room beside the predictions.
+    losses, predictions = np.empty(len(outputs)), np.empty(outputs.shape)
     with np.errstate(all="ignore"):
-        losses, _ = loss.value_and_gradient(outputs, targets, np)
-        predictions = loss.predict(outputs, np)
+        for start in range(0, len(outputs), _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            block = outputs[rows].astype(np.float64)
+            losses[rows], _ = loss.value_and_gradient(block, targets[rows], np)
+            predictions[rows] = loss.predict(block, np)
         values = {"loss": _mean(losses, weights)}
         return values | {metric.name: metric.function(targets, predictions, weights) for metric in metrics}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnaccel.encoding import Encoding, word_reader
-from nnaccel.errors import check
+from nnaccel.errors import check, counted
 from nnaccel.learning import Findings, find_format, findings_of, learn_encoding
 from nnaccel.losses import Loss
 from nnaccel.order import split, split_by_group, split_by_time
@@ -312,7 +312,11 @@ def _rows_with_target(table: Table, names: tuple[str, ...]) -> np.ndarray:
 
 
 def _left_out(rows: int, source: str) -> list[str]:
-    return [f"{rows:,} rows of {source} have no target and are left out"] if rows else []
+    return [f"{counted(rows, 'row')} of {source} without a target left out"] if rows else []
+
+
+def _unscored(rows: int, source: str) -> list[str]:
+    return [f"{counted(rows, 'row')} of {source} not scored: of classes that no training row has"] if rows else []
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -389,7 +393,13 @@ def _encoded(
     remarks = _left_out(len(table) - len(rows.kept) - len(rows.held), table.source)
     remarks += _respelled(encoding.target, table)
     training = _encode(encoding, table, rows.kept, weights, question.dtype)
-    held_out = _encode(encoding, table, rows.held, weights, question.dtype) if len(rows.held) else None
+    known = rows.held[encoding.target.known(table)[rows.held]]
+    remarks += _unscored(len(rows.held) - len(known), table.source)
+    check(
+        len(known) > 0 or not len(rows.held),
+        f"{table.source}: all rows held out are of classes that no training row has: hold out others.",
+    )
+    held_out = _encode(encoding, table, known, weights, question.dtype) if len(known) else None
     if validation is not None:
         held_out = _encode_source(encoding, validation, weight, question.dtype, remarks)
     class_weights = _balanced(training, encoding.target) if question.class_weight else None
@@ -401,10 +411,14 @@ def _encode(encoding: Encoding, table: Table, rows: np.ndarray, weights: np.ndar
     return Part(x, y, None if weights is None else weights[rows])
 
 
-def _weights(table: Table, name: str | None, rows: np.ndarray) -> np.ndarray | None:
-    """The weights of all rows, (n,), of which those of `rows` must be good; None if all count the same."""
-    if name is None:
-        return None
+def row_weights(table: Table, name: str, rows: np.ndarray) -> np.ndarray:
+    """The weights of all rows, (n,).
+
+    Raises
+    ------
+    InputError
+        If one of those of `rows` is no weight.
+    """
     weights: np.ndarray = table.number(name).astype(np.float64)
     bad = ~(weights[rows] >= 0) | np.isinf(weights[rows])
     if bad.any():
@@ -414,6 +428,10 @@ def _weights(table: Table, name: str | None, rows: np.ndarray) -> np.ndarray | N
             name, row, f"a weight must be a number, 0 or more, not {value}: correct it, or leave out the row"
         )
     return weights
+
+
+def _weights(table: Table, name: str | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if name is None else row_weights(table, name, rows)
 
 
 def _check_weights(weights: np.ndarray | None, rows: _SplitRows, source: str, name: str | None) -> None:
@@ -449,17 +467,19 @@ def _encode_source(encoding: Encoding, source: Source, weight: str | None, dtype
     if weight is not None and weight not in places:
         remarks.append(f"{source.name} has no column {weight!r}: all its rows count the same")
         weight = None
-    parts, missing = [], 0
+    parts, missing, strange = [], 0, 0
     for table in source.parts(places, encoding.texts):
-        there = present(table, encoding.target.names)
+        there, known = present(table, encoding.target.names), encoding.target.known(table)
         missing += len(table) - int(there.sum())
+        strange += int((there & ~known).sum())
         remarks += [remark for remark in _respelled(encoding.target, table) if remark not in remarks]
-        rows = np.flatnonzero(there)
+        rows = np.flatnonzero(known)
         parts.append(_encode(encoding, table, rows, _weights(table, weight, rows), dtype))
     check(
-        any(len(part.y) for part in parts), f"{source.name} has no row with a target: nothing can be validated on it."
+        any(len(part.y) for part in parts),
+        f"{source.name} has no row with a target that training rows have: nothing can be validated on it.",
     )
-    remarks += _left_out(missing, source.name)
+    remarks += _left_out(missing, source.name) + _unscored(strange, source.name)
     weights = None if weight is None else np.concatenate([part.weights for part in parts if part.weights is not None])
     if weights is not None:
         _check_some_count(weights, "validation", source.name, weight)

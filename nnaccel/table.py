@@ -14,29 +14,12 @@ import numpy as np
 
 from nnaccel.errors import InputError
 
-GAPS = frozenset(
-    [
-        "",
-        "?",
-        "-",
-        "--",
-        ".",
-        "na",
-        "n/a",
-        "#n/a",
-        "#na",
-        "<na>",
-        "nan",
-        "-nan",
-        "nat",
-        "null",
-        "none",
-        "nil",
-        "missing",
-    ]
-)
-"""How people write that a value is missing, in lower case. What models learnt depends on it: another list is another
-format of model files."""
+TEXT_GAPS = frozenset(["", "?", "na", "n/a", "#n/a", "#na", "<na>", "nan", "nat", "null"])
+"""How people write among words that a value is missing, in lower case. What models learnt depends on it: another list is
+another format of model files."""
+
+GAPS = TEXT_GAPS | {"-", "--", ".", "-nan", "none", "nil", "missing"}
+"""The same among numbers, where these can be nothing else: among words, "none" may well be one."""
 
 
 class Vocabulary(dict[str, int]):
@@ -58,7 +41,7 @@ class Vocabulary(dict[str, int]):
 
     def __missing__(self, cell: str) -> int:
         word = cell.strip()
-        if word.lower() in GAPS:
+        if word.lower() in TEXT_GAPS:
             number = -1
         else:
             number = self._numbers.setdefault(word, len(self.words))
@@ -142,8 +125,8 @@ class Table:
         """The number of rows."""
         return len(self.numbers)
 
-    def number(self, name: str) -> np.ndarray:
-        """A column of numbers, (n,); text is read as numbers.
+    def number(self, name: str, what: str = "a number") -> np.ndarray:
+        """A column of numbers, (n,); text is read as numbers, and `what` says what a word should have been.
 
         Raises
         ------
@@ -153,7 +136,7 @@ class Table:
         column = self._column(name)
         if not isinstance(column, Text):
             return column
-        return self.parsed(name, read_decimal_comma if self.decimal_comma else read_number, "a number")
+        return self.parsed(name, read_decimal_comma if self.decimal_comma else read_number, what)
 
     def parsed(self, name: str, read: Callable[[str], float], what: str) -> np.ndarray:
         """A column of text, each word turned into a number by `read`, (n,); NaN where it is missing.
@@ -167,7 +150,7 @@ class Table:
         values = []
         for code, word in enumerate(text.words):
             try:
-                values.append(read(word))
+                values.append(np.nan if word.lower() in GAPS else read(word))
             except ValueError:
                 raise self.error(name, int(np.argmax(text.codes == code)), f"{word!r} is not {what}") from None
         return text.mapped(values, np.nan, np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 from nnaccel.described import entries, entry
 from nnaccel.errors import check
 from nnaccel.losses import BinaryCrossEntropy, Loss
-from nnaccel.table import Table, read_number, write_number
+from nnaccel.table import Table, write_number
 
 Task = Literal["classification", "multilabel", "regression"]
 Label = str | int | float
@@ -381,11 +381,9 @@ def _numbers(table: Table, names: Sequence[str]) -> np.ndarray:
     """The targets as numbers, float64 (n, outputs), truth values as 0 and 1."""
     columns = []
     for name in names:
-        column = (
-            table.parsed(name, _read_target, "a number: correct it, or leave it empty")
-            if table.is_text(name)
-            else table.number(name).astype(np.float64)
-        )
+        what = "a number: correct it, or leave it empty"
+        truths = table.is_text(name) and all(word.lower() in BOOLEANS for word in table.text(name).words)
+        column = table.parsed(name, _read_truth, what) if truths else table.number(name, what).astype(np.float64)
         infinite = np.isinf(column)
         if infinite.any():
             row = int(np.argmax(infinite))
@@ -396,9 +394,8 @@ def _numbers(table: Table, names: Sequence[str]) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _read_target(word: str) -> float:
-    truth = BOOLEANS.get(word.lower())
-    return read_number(word) if truth is None else truth
+def _read_truth(word: str) -> float:
+    return BOOLEANS[word.lower()]
 
 
 def _check_labels(table: Table, names: Sequence[str], y: np.ndarray) -> None:

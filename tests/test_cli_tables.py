@@ -188,7 +188,7 @@ def test_classes_that_training_had_not_are_predicted_but_not_scored(model, comma
     frame.assign(rich=frame["rich"].where(frame.index >= 10, "poor")).to_csv("class.csv", index=False)
     code, out, err = command("predict", "model.safetensors", "class.csv", "--out", "p.csv", "--json")
     assert (code, json.loads(out)["rows_scored"], len(read_csv("p.csv"))) == (0, 140, 150)
-    assert "10 rows are of classes that training had not; they are not scored" in err
+    assert "10 rows not scored: of classes that training had not" in err
 
 
 def test_gaps_that_training_had_not_are_told(model, command):
@@ -362,6 +362,9 @@ def test_a_score_on_rows_trained_on_before_is_marked(model, command):
     assert "flatters" not in command("train", "people.csv", *arguments, "--validation", "new.csv")[1]
     assert "flatters" in command("train", "people.csv", *arguments, "--seed", 1)[1]
     assert "flatters" in command("train", "new.csv", *arguments)[1]
+    assert "flatters" in command("train", "new.csv", *arguments, "--validation", "people.csv")[1]
+    people(ROWS + 20).to_csv("people.csv", index=False)
+    assert "flatters" in command("train", "people.csv", *arguments)[1]
 
 
 def test_more_epochs_go_on_where_the_model_was(model, command):
@@ -393,21 +396,104 @@ def write_npz(path):
     np.savez(path, X=frame[["price"]].to_numpy(), y=frame["rich"].to_numpy(str))
 
 
-def write_gzip(path):
-    people().to_csv(path, index=False, compression="gzip")
+def write_idx(path):
+    """Images of 2 x 2 bytes, and the labels beside them."""
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (100, 2, 2), np.uint8), random.integers(0, 2, 100, np.uint8)
+    for file, array in ((path, images), (path.with_name("t-labels-idx1-ubyte.gz"), labels)):
+        sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+        file.write_bytes(gzip.compress(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()))
 
 
-@pytest.mark.parametrize(
-    ("name", "write"), [("p.parquet", write_parquet), ("p.npz", write_npz), ("p.csv.gz", write_gzip)]
-)
-def test_formats(folder, command, name, write):
+def text_writer(change=lambda frame: frame, **options):
+    return lambda path: change(people()).to_csv(path, index=False, **options)
+
+
+FILES = {
+    "p.parquet": (write_parquet, []),
+    "p.npz": (write_npz, []),
+    "t-images-idx3-ubyte.gz": (write_idx, []),
+    "p.tsv": (text_writer(sep="\t"), []),
+    "p.csv.gz": (text_writer(compression="gzip"), []),
+    "p.csv.bz2": (text_writer(compression="bz2"), []),
+    "p.csv.xz": (text_writer(compression="xz"), []),
+    "p.zip": (text_writer(compression="zip"), []),
+    "delimited.txt": (text_writer(sep="#"), ["--delimiter", "#"]),
+    "western.csv": (
+        text_writer(lambda frame: frame.replace(" Ulm ", " Köln "), encoding="cp1252"),
+        ["--encoding", "cp1252"],
+    ),
+    "years.csv": (text_writer(lambda frame: frame.rename(columns={"age": "2019"})), ["--header"]),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_formats(folder, command, name):
+    write, reading = FILES[name]
     write(folder / name)
-    target = () if name == "p.npz" else ("--target", "rich")
-    code, out, err = command("train", name, *target, "--epochs", 5, "--json", "--quiet", "--out", "m.safetensors")
+    target = () if name.endswith(("npz", "ubyte.gz")) else ("--target", "rich")
+    arguments = ("--epochs", 5, "--json", "--quiet", "--out", "m.safetensors", *reading)
+    code, out, err = command("train", name, *target, *arguments)
     assert (code, err) == (0, "")
-    code, out, err = command("predict", "m.safetensors", name, "--json", "--quiet", "--out", "p.out.csv")
+    code, out, err = command("predict", "m.safetensors", name, "--json", "--quiet", "--out", "p.out.csv", *reading)
     assert (code, err) == (0, "")
-    assert json.loads(out)["metrics"]["accuracy"] > 0.5
+    assert json.loads(out)["rows_scored"] == (100 if "ubyte" in name else ROWS)
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_the_task_of_whole_numbers(folder, command, task):
+    people().assign(stars=[1, 2, 3, 4] * (ROWS // 4)).to_csv("stars.csv", index=False)
+    code, out, _ = command(
+        "train", "stars.csv", "--target", "stars", "--task", task, "--epochs", 1, "--json", "--quiet"
+    )
+    assert (code, json.loads(out)["task"]) == (0, task)
+
+
+def test_decimal_commas(folder, command):
+    frame = people().assign(height=np.linspace(1, 2, ROWS), weight=np.linspace(50, 90, ROWS))
+    frame.to_csv("german.csv", index=False, sep=";", decimal=",")
+    arguments = ("--target", "rich", "--epochs", 1)
+    code, out, _ = command("train", "german.csv", *arguments, "--out", "m.safetensors")
+    assert (code, "commas are read as decimal points, as in '" in out) == (0, True)
+    assert "numbers    age, price, height, weight" in command("info", "m.safetensors")[1]
+    frame.assign(age=["old", *frame["age"][1:]]).to_csv("odd.csv", index=False, sep=";", decimal=",")
+    assert "line 2, column 'age': 'old' is not a number" in command("predict", "m.safetensors", "odd.csv", "--quiet")[2]
+    # With points beside them, commas are no decimal points; elsewhere they never are.
+    frame.assign(weight=[f"{k},300" for k in range(ROWS)]).to_csv("mixed.csv", index=False, sep=";")
+    assert "'weight' is text: a comma is a decimal point only" in command("train", "mixed.csv", *arguments)[1]
+    frame.to_csv("german.tsv", index=False, sep="\t", decimal=",")
+    assert "'height' is text: a comma is a decimal point only" in command("train", "german.tsv", *arguments)[1]
+
+
+def test_predictions_are_judged_with_the_weights_of_the_training(folder, command):
+    frame = people().assign(w=np.random.default_rng(0).integers(0, 5, ROWS))
+    frame.to_csv("weighted.csv", index=False)
+    arguments = ("train", "weighted.csv", "--target", "rich", "--weight", "w", "--epochs", 5, "--validation", 0)
+    assert command(*arguments, "--out", "m.safetensors", "--quiet")[0] == 0
+    _, out, err = command("predict", "m.safetensors", "weighted.csv", "--out", "p.csv", "--json")
+    predicted = [line["rich"] for line in read_csv("p.csv")]
+    expected = sklearn_metrics.accuracy_score(frame["rich"], predicted, sample_weight=frame["w"])
+    assert json.loads(out)["metrics"]["accuracy"] == pytest.approx(expected)
+    assert "scores are weighted by 'w'" in err
+
+
+def test_headers_that_nobody_spoke_of(folder, command):
+    people().to_csv("bare.csv", index=False, header=False)
+    arguments = ("--target", "7", "--epochs", 1, "--out", "m.safetensors", "--quiet")
+    assert command("train", "bare.csv", "--no-header", *arguments)[0] == 0
+    # A model without names sees by the rows below that the first line holds some.
+    expected = command("predict", "m.safetensors", "new.csv", "--header", "--quiet")
+    assert command("predict", "m.safetensors", "new.csv", "--quiet") == expected
+    pd.DataFrame({"a": ["x", "y", "x"] * 9, "b": ["p", "p", "q"] * 9}).to_csv("words.csv", index=False, header=False)
+    code, _, err = command("train", "words.csv", "--target", "1", "--quiet")
+    assert (code, "the first line holds 'x', so it looks like data" in err) == (2, True)
+
+
+def test_the_dtype_of_a_model_stays(folder, command):
+    arguments = ("train", "people.csv", "--target", "rich", "--epochs", 1, "--quiet", "--out")
+    assert command(*arguments, "m.safetensors", "--dtype", "float64")[0] == 0
+    assert command(*arguments, "n.safetensors", "--init", "m.safetensors")[0] == 0
+    assert load("n.safetensors").parameters.dtype == np.float64
 
 
 def test_arrays_with_the_target_in_a_file_of_its_own(folder, command):
@@ -468,7 +554,7 @@ BAD_TRAINING = [
     (["train", "people.csv", "--target", "rich", "--group", "town", "--time", "joined"], "by --group or by --time, not by both"),
     (["train", "people.csv", "--target", "rich", "--time", "town"], "'Bonn' is no time"),
     (["train", "people.csv", "--target", "rich", "--time", "age"], "there is no time"),
-    (["train", "people.csv", "--target", "rich", "--validation", "class.csv"], "the class 'poor' has no training row"),
+    (["train", "people.csv", "--target", "rich", "--validation", "class.csv"], "class.csv has no row with a target that training rows have"),
     (["train", "people.csv", "--target", "rich", "--validation", "gone.csv"], "there is no file gone.csv"),
     (["train", "people.csv", "--target", "rich", "--validation", "1.5"], "above 0 and below 1"),
     (["train", "people.csv", "--target", "rich", "--rows", "9"], "--rows takes a start and a later stop"),

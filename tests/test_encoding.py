@@ -346,7 +346,9 @@ def test_numbers_where_text_was_learnt():
     new = read({"sex": ["1", "2"], "age": [3.0, 4.0]})
     with pytest.raises(InputError, match="row 1, column 'sex': there are numbers, such as '1', where text was learnt"):
         encoding.features(new, "float32")
-    # New words are but new, and numbers are where some were learnt.
+    # New words are but new, and so are numbers where the training rows had some, however rare.
+    mixed, _ = learn({"room": ["hall", "attic"] * 11 + ["3", "hall"], "age": np.arange(24.0)})
+    assert mixed.features(read({"room": ["7"], "age": [1.0]}), "float32").shape == (1, mixed.width)
     assert encoding.features(read({"sex": ["other"], "age": [3.0]}), "float32").shape == (1, encoding.width)
 
 

@@ -13,8 +13,6 @@ from nnaccel.errors import InputError
 from nnaccel.losses import LOSSES, BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 from nnaccel.metrics import METRICS, Metric, as_metric, check_metrics, default_metrics, evaluate, is_classification
 from nnaccel.network import Dense, Network
-from nnaccel.optimizers import SGD
-from nnaccel.recipe import EarlyStopping
 from nnaccel.training import train
 from tests.tolerance import assert_within, tolerance
 
@@ -322,14 +320,3 @@ def test_evaluate_weighs_the_loss_too():
     outputs, weights = np.array([[1.0], [3.0]]), np.array([3.0, 1.0])
     values = evaluate(MeanSquaredError(), (METRICS["mean_absolute_error"],), np.zeros((2, 1)), outputs, weights)
     assert values == {"loss": 3.0, "mean_absolute_error": 1.5}
-
-
-def test_early_stopping_on_what_cant_be_computed():
-    """All rows of the validation set are of one class: the training ends, and keeps what it has."""
-    X, y = np.arange(8.0)[:, None], np.array([0, 1] * 4)
-    model = train(
-        Network(1, [Dense(2)]), X, y, optimizer=SGD(0.01), epochs=50, validation=(X[::2], y[::2]),
-        metrics=["roc_auc"], early_stopping=EarlyStopping(3, "roc_auc"),
-    )  # fmt: skip
-    assert math.isnan(model.report.metrics["roc_auc"])
-    assert (model.report.stopped_by, model.report.epochs, model.report.best_epoch) == ("early stopping", 3, 3)

@@ -144,7 +144,7 @@ def test_a_row_without_a_target_needs_no_time():
     y, time = BASE["y"].copy(), np.arange(ROWS * 1.0)
     y[3], time[3] = "", np.nan
     result = prepared(BASE | {"y": y, "when": time}, time="when")
-    assert result.remarks == ["1 rows of shop have no target and are left out"]
+    assert result.remarks == ["1 row of shop without a target left out"]
     assert len(result.training.y) + len(result.held_out.y) == ROWS - 1
 
 
@@ -196,7 +196,7 @@ def test_rows_of_a_file_to_validate_on_without_a_target_are_left_out():
     y[:2] = "?"
     result = prepared(validation_source=other_rows(y=y))
     assert len(result.held_out.y) == 4
-    assert result.remarks == ["2 rows of other have no target and are left out"]
+    assert result.remarks == ["2 rows of other without a target left out"]
 
 
 def test_a_file_to_validate_on_is_weighted_if_it_has_weights():
@@ -218,14 +218,28 @@ def test_a_part_of_a_file_may_have_no_target_and_only_zero_weights(monkeypatch):
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [
-    ({"y": np.array(["?"] * ROWS, object)}, "other has no row with a target: nothing can be validated on it"),
-    ({"y": np.array(["no", "maybe"] * 20, object)}, r"other, row 2, column 'y': the class 'maybe' has no training row"),
+    ({"y": np.array(["?"] * ROWS, object)}, "other has no row with a target that training rows have: nothing can be validated on it"),
+    ({"y": np.array(["never", "maybe"] * 20, object)}, "other has no row with a target that training rows have"),
     ({"age": np.array(["1", "old"] * 20, object)}, "other, row 2, column 'age': 'old' is not a number"),
     ({"w": np.zeros(ROWS)}, "other: the weights in column 'w' are zero in all validation rows"),
 ])  # fmt: skip
 def test_files_that_can_not_be_validated_on(changes, sentence):
     with pytest.raises(InputError, match=sentence):
         prepared(BASE | {"w": np.ones(ROWS)}, weight="w", validation_source=other_rows(**changes))
+
+
+def test_classes_that_no_training_row_has_are_not_scored():
+    result = prepared(validation_source=other_rows(y=np.array(["no", "maybe"] * 20, object)))
+    assert len(result.held_out.y) == 3
+    assert "3 rows of other not scored: of classes that no training row has" in result.remarks
+    columns = {
+        "day": np.arange(20.0),
+        "x": np.arange(20.0) % 7,
+        "y": np.array(["a", "b"] * 8 + ["a", "new", "b", "new"], object),
+    }
+    result = prepared(columns, target="y", time="day", validation=0.2)
+    assert (len(result.training.y), len(result.held_out.y)) == (16, 2)
+    assert "2 rows of shop not scored: of classes that no training row has" in result.remarks
 
 
 def test_a_file_to_validate_on_without_the_target():

@@ -31,7 +31,7 @@ from nnaccel.sources.arrays import ArraySource
 from nnaccel.sources.bundled import BUNDLED
 from nnaccel.sources.frames import FrameSource
 from nnaccel.sources.opening import open_source
-from nnaccel.table import GAPS
+from nnaccel.table import GAPS, TEXT_GAPS
 
 NAN = math.nan
 HEADERLESS = FileOptions(header=False)
@@ -211,7 +211,7 @@ def test_parts_of_any_size_are_the_whole(tmp_path, monkeypatch, form, cells):
                 assert all(part.is_text(name) for part in parts)
                 assert [word for part in parts for word in values(part, name)] == whole[name][start:stop]
             if start < 7:
-                assert contents(source.read(places, rows=range(start, stop))) == {
+                assert contents(source.read(places, source.columns, range(start, stop))) == {
                     name: column[start:stop] for name, column in whole.items()
                 }
             else:
@@ -253,7 +253,8 @@ def test_the_culprit_is_named_where_commas_are_decimal(tmp_path):
 @pytest.mark.parametrize("gap", sorted(GAPS))
 def test_gaps(tmp_path, gap):
     table = read(written(tmp_path, f"a,b,c\n1,{gap}, {gap.upper()} \n2,5,x\n"))
-    assert contents(table) == {"a": [1, 2], "b": [None, 5], "c": [None, "x"]}
+    # Among words, "none" may well be one.
+    assert contents(table) == {"a": [1, 2], "b": [None, 5], "c": [None if gap in TEXT_GAPS else gap.upper(), "x"]}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnaccel.errors import InputError
-from nnaccel.table import GAPS, MixedColumns, Table, Text, Vocabulary, concatenate, read_number, row_place, write_number
+from nnaccel.table import (
+    GAPS,
+    TEXT_GAPS,
+    MixedColumns,
+    Table,
+    Text,
+    Vocabulary,
+    concatenate,
+    read_number,
+    row_place,
+    write_number,
+)
 
 NAN = np.nan
 
@@ -23,7 +34,15 @@ def words(text):
     return [text.words[code] if code >= 0 else None for code in text.codes]
 
 
-@pytest.mark.parametrize("gap", sorted(GAPS))
+@pytest.mark.parametrize("gap", sorted(GAPS - TEXT_GAPS))
+def test_gaps_among_numbers_alone(gap):
+    column = Text.of([gap, f" {gap.upper()} ", "5"])
+    assert words(column) == [gap, gap.upper(), "5"] or gap == gap.upper()
+    table = Table("shop", (), np.empty((3, 0)), {"a": column})
+    np.testing.assert_array_equal(table.number("a"), [np.nan, np.nan, 5])
+
+
+@pytest.mark.parametrize("gap", sorted(TEXT_GAPS))
 def test_gaps_in_any_case_and_with_blanks(gap):
     for spelled in (gap, gap.upper(), gap.title(), f"  {gap}\t"):
         assert words(Text.of([spelled, "x"])) == [None, "x"]

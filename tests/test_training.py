@@ -38,6 +38,14 @@ def fit(data, **options):
     return train(classifier(0.2), *data, **options)
 
 
+def test_early_stopping_refuses_a_metric_that_cannot_be_computed(data):
+    one_class = (data[0][:5], np.zeros(5, int))
+    with pytest.raises(
+        InputError, match="early stopping can't watch roc_auc: it can't be computed of the validation rows"
+    ):
+        fit(data, metrics=["roc_auc"], validation=one_class, early_stopping=EarlyStopping(3, "roc_auc"))
+
+
 @pytest.mark.parametrize("options", [{}, {"validation": 0.25}, {"batch_size": None, "epochs": 300}])
 def test_slices_change_nothing(data, monkeypatch, options):
     whole = fit(data, **options)

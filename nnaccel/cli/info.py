@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nnaccel.errors import counted
+
 if TYPE_CHECKING:
     from nnaccel.encoding import Encoding
     from nnaccel.model import Model
@@ -117,7 +119,7 @@ def _model_lines(model: "Model") -> list[str]:
     lines += [f"           {name} {value}" for name, value in data.items() if value]
     lines.append("settings   " + ", ".join(f"{name} {value}" for name, value in report.settings.items()))
     lines.append(
-        f"time       {duration(report.seconds)} ({report.epochs} epochs, epoch {report.best_epoch} kept, ended by the "
+        f"time       {duration(report.seconds)} ({counted(report.epochs, 'epoch')}, epoch {report.best_epoch} kept, ended by the "
         f"{report.stopped_by}) on backend {report.backend}, kernel {report.kernel}"
     )
     lines.append(f"train loss {report.train_loss:.4g}")

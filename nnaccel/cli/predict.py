@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,14 +15,14 @@ import typer
 
 from nnaccel.cli import options
 from nnaccel.cli.screen import ProgressLine, duration
-from nnaccel.errors import check
+from nnaccel.errors import check, counted
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from nnaccel.assessment import Assessment
+    from nnaccel.encoding import Encoding
     from nnaccel.model import Model
-    from nnaccel.table import Table
+    from nnaccel.sources import Source
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -51,6 +51,7 @@ def predict(
     as_json: options.Json = False,
 ) -> None:
     """Predict rows with a model file alone; where the target is among their columns, print how good it is as well."""
+    from nnaccel.cli.judge import Judge
     from nnaccel.cli.summary import score_lines, without_nothing
     from nnaccel.described import to_json
     from nnaccel.model import load
@@ -63,11 +64,11 @@ def predict(
     model = load(model_file).with_encoding()
     learnt = model.encoding
     assert learnt is not None, "it was just seen to"
-    judge = _Judge(model, options.names(metric))
     aside = None if target is None else str(target)
     source = open_source(data, FileOptions(header, delimiter, encoding, aside), learnt.columns if learnt.named else ())
-    places = learnt.places(source)
-    has_truth = all(name in places for name in learnt.target.names)
+    weight = _weight(model, source)
+    judge = Judge(model, options.names(metric), weight)
+    places = learnt.places(source, () if weight is None else (weight,))
     # They are read a second time, as text, under names that no column has.
     kept = {f"\0{source.columns[place]}": place for place in source.positions(keep)}
     names = [*(name[1:] for name in kept), *_column_names(model, proba)]
@@ -75,10 +76,13 @@ def predict(
 
     began, count, new_gaps = time.perf_counter(), 0, Counter[str]()
     progress = ProgressLine(say.stream, silent=quiet)
+    has_truth = all(name in places for name in learnt.target.names)
     with _writer(out) as writer:
-        writer.writerow(names)
         for table in source.parts(places | kept, learnt.texts | kept.keys(), options.row_range(rows)):
             outputs = model.outputs(table)
+            # Not before the first rows are read: they may be refused.
+            if not count:
+                writer.writerow(names)
             copied = [table.text(name) for name in kept]
             columns = [text.mapped(text.words, "", object).tolist() for text in copied]
             writer.writerows(zip(*columns, *_columns(model, outputs, proba), strict=True))
@@ -93,10 +97,8 @@ def predict(
     scores, seconds = judge.result(), time.perf_counter() - began
     where = "" if out is None else f", written to {out}"
     say(f"predicted  {count:,} rows of {source.name} in {duration(seconds)}{where}")
-    for line in judge.remarks:
+    for line in [*_taken_by_position(learnt, source, places), *judge.remarks, *_new_gaps(new_gaps)]:
         say(f"note       {line}")
-    for name, rows_lacking in new_gaps.items():
-        say(f"note       {name!r} has gaps in {rows_lacking:,} rows, but had none in training")
     for line in score_lines(scores, learnt.target.task, "scored"):
         say(line)
     if as_json:
@@ -104,52 +106,22 @@ def predict(
         print(to_json(result | without_nothing(scores)))
 
 
-class _Judge:
-    """Collects the truth, where it is known, beside the network's outputs, and judges them in the end.
+def _weight(model: "Model", source: "Source") -> str | None:
+    """The column of weights that the model was trained with, if the source has it."""
+    named = None if model.report is None else model.report.data.get("weight")
+    return named if named in source.columns else None
 
-    Only these are kept of the rows: metrics such as the area under a curve need all of them at once.
-    """
 
-    def __init__(self, model: "Model", names: list[str]) -> None:
-        from nnaccel.metrics import as_metric, check_metrics, default_metrics
+def _taken_by_position(learnt: "Encoding", source: "Source", places: Mapping[str, int]) -> list[str]:
+    """A remark, where a file without names is read by a model that knows names."""
+    if source.named or not learnt.named:
+        return []
+    taken = ", ".join(f"{name!r} {place}" for name, place in sorted(places.items(), key=lambda item: item[1])[:8])
+    return [f"without names, columns are taken by position: {taken}{' and so on' if len(places) > 8 else ''}"]
 
-        assert model.encoding is not None, "a model without one gets the plain one"
-        self._model, self._target = model, model.encoding.target
-        self._metrics = tuple(map(as_metric, names)) or default_metrics(model.loss)
-        check_metrics(model.loss, self._metrics)
-        self._truths: list[np.ndarray] = []
-        self._outputs: list[np.ndarray] = []
-        self._respelled: dict[str, str] = {}
-        self._strangers = 0
 
-    def add(self, table: "Table", outputs: "np.ndarray") -> None:
-        """Take the rows of a table that have a target."""
-        from nnaccel.targets import present
-
-        known = self._target.known(table)
-        self._truths.append(self._target.encode(table, known))
-        self._outputs.append(outputs[known])
-        self._strangers += int((present(table, self._target.names) & ~known).sum())
-        self._respelled |= {word: repr(label) for word, label in self._target.respelled(table).items()}
-
-    @property
-    def remarks(self) -> list[str]:
-        """What the user should know of how the truth was read."""
-        lines = [f"{word!r} is read as the class {label}" for word, label in self._respelled.items()]
-        if self._strangers:
-            lines.append(f"{self._strangers:,} rows are of classes that training had not; they are not scored")
-        return lines
-
-    def result(self) -> "Assessment":
-        """How good the predictions are where the truth is known."""
-        import numpy as np
-
-        from nnaccel.assessment import Assessment, assess
-
-        if not any(map(len, self._truths)):
-            return Assessment()
-        truth, outputs = np.concatenate(self._truths), np.concatenate(self._outputs)
-        return assess(self._target, self._model.loss, self._metrics, truth, outputs)
+def _new_gaps(counts: Mapping[str, int]) -> list[str]:
+    return [f"{name!r} has gaps in {counted(rows, 'row')}, but had none in training" for name, rows in counts.items()]
 
 
 def _column_names(model: "Model", proba: bool) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from nnaccel.assessment import Assessment, assess, constant_prediction
 from nnaccel.cli.screen import duration, plot
 from nnaccel.encoding import describe_format
+from nnaccel.errors import counted
 from nnaccel.targets import Target
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def summary(report: "TrainingReport", prepared: "Prepared", seconds_read: float,
     lines = [
         f"backend    {report.backend}, kernel {report.kernel} ({report.reason})",
         f"time       {duration(seconds_read)} reading, {duration(report.seconds_compile)} compiling, "
-        f"{duration(report.seconds)} training ({report.epochs} epochs{stop}{kept})",
+        f"{duration(report.seconds)} training ({counted(report.epochs, 'epoch')}{stop}{kept})",
         f"train loss {report.train_loss:.4g}{scaled}",
         *score_lines(scores, prepared.task, "held out"),
     ]

@@ -95,7 +95,7 @@ def train(
     metric: options.Metrics = None,
     time_limit: Annotated[str | None, typer.Option(help="Such as 90s, 10m or 1h30m.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64. [default: float32, or that of --init]")] = None,
     threads: Annotated[int | None, typer.Option(help="The most threads to use.")] = None,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda; see nnaccel info.")] = "auto",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to save the model: FILE.safetensors.")] = None,
@@ -121,6 +121,8 @@ def train(
     # What can be known to be wrong is said before the work, not after it.
     outputs = Outputs(out, plot, log)
     outputs.check(data, validation, target)
+    before = None if init is None else load(init)
+    dtype = dtype or ("float32" if before is None else str(before.parameters.dtype))
     rule, l2 = _optimizer(optimizer, learning_rate, weight_decay)
     settings: dict[str, Any] = {
         "optimizer": rule, "l2": l2, "schedule": schedule, "epochs": epochs, "clip_norm": clip_norm, "seed": seed,
@@ -128,7 +130,6 @@ def train(
         "time_limit": options.seconds(time_limit) if time_limit else math.inf,
     }  # fmt: skip
     _check_settings(settings, early_stopping)
-    before = None if init is None else load(init)
     if before is not None:
         _check_continues(before, init, hidden, activation, task, drop, categorical)
     wanted_loss = as_loss(loss) if loss is not None else None if before is None else before.loss
@@ -161,7 +162,8 @@ def train(
     model = _fit(network, prepared, metrics, settings, ProgressLine(say.stream, silent=quiet), out)
     scores = assess_training(model, prepared, metrics)
     record = {
-        "source": source.name, "validation": validation, "held out": prepared.held_out_by, "rows": None if rows == ":" else rows, "weight": weight,
+        "source": source.name, "sources": "; ".join(dict.fromkeys([*_sources(before), source.name])),
+        "rows read": f"{prepared.rows_read}", "validation": validation, "held out": prepared.held_out_by, "rows": None if rows == ":" else rows, "weight": weight,
         "class weight": class_weight, "dropped": drop, "from": None if init is None else init.name,
     }  # fmt: skip
     model = _recorded(model, prepared, scores, record)
@@ -296,13 +298,22 @@ def _fit(
 
 
 def _held_out_before(before: "Model", record: Mapping[str, str | None]) -> bool:
-    """Whether the model before left out the same rows, or all rows held out now are in a file of their own."""
-    if not isinstance(options.fraction_or_file(record["validation"] or ""), float):
-        return True
-    if record["validation"] == "0" or before.report is None:
-        return record["validation"] == "0"
-    same = ("source", "validation", "held out", "rows")
-    return all(before.report.data.get(name) == record[name] for name in same)
+    """Whether the rows held out now were not trained on by the model before, as far as its record tells.
+
+    They may be all rows of a file that it hasn't seen, or the same part of the one file that it has.
+    """
+    validation, known = record["validation"] or "", before.report.data if before.report else {}
+    seen = known.get("sources", "").split("; ")
+    if not isinstance(options.fraction_or_file(validation), float):
+        return Path(validation).name not in seen
+    same = ("source", "rows read", "validation", "held out", "rows")
+    return validation == "0" or (len(seen) == 1 and all(known.get(name) == record[name] for name in same))
+
+
+def _sources(before: "Model | None") -> list[str]:
+    """The names of what a model was trained on."""
+    known = before.report.data.get("sources", "") if before is not None and before.report else ""
+    return known.split("; ") if known else []
 
 
 def _recorded(model: "Model", prepared: "Prepared", scores: "Assessment", record: Mapping[str, str | None]) -> "Model":

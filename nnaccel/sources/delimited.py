@@ -22,6 +22,7 @@ from nnaccel.table import GAPS, Table, Text
 _DELIMITERS = ("\t", ";", "|", ",")
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
 _SAMPLE_LINES = 20
+_SAMPLE_ROWS = 200
 _DIGITS_OF_YEARS = 4
 _FEWEST_ROWS = 64
 """In a part, lest the work for each column outweigh that for its values."""
@@ -46,13 +47,17 @@ class DelimitedSource(Source):
         self.name, self._path = shown_name(path), path
         self._encoding = text_encoding(path, options.encoding)
         self._delimiter = self._find_delimiter() if options.delimiter is None else _one_character(options.delimiter)
-        # Where values are divided by semicolons, it is because the comma stands for the decimal point.
-        self._decimal_comma = self._delimiter == ";"
         with self._records() as records:
-            first = next(iter(records), None)
-        if first is None:
+            sample = list(islice(records, _SAMPLE_ROWS))
+        if not sample:
             raise InputError(f"{self.name} is empty.")
-        self.named = self._has_header(first, options.header, expected)
+        first = sample[0]
+        # Where values are divided by semicolons, it is because the comma stands for the decimal point.
+        with_commas = _first_matching(_DECIMAL_COMMA, sample)
+        self._decimal_comma = self._delimiter == ";" and _first_matching(_DECIMAL_POINT, sample) is None
+        if self._decimal_comma and with_commas is not None:
+            self.remarks = (f"commas are read as decimal points, as in {with_commas!r}",)
+        self.named = self._has_header(sample, options.header, expected)
         self.columns = self._checked_names(first) if self.named else tuple(map(str, range(len(first))))
 
     def parts(self, places: Mapping[str, int], text: Collection[str] = (), rows: range = ALL_ROWS) -> Iterator[Table]:
@@ -103,24 +108,31 @@ class DelimitedSource(Source):
             f"line has: mend the line, or give the right --delimiter (now {self._delimiter!r})."
         )
 
-    def _has_header(self, first: Record, header: bool | None, expected: Collection[str] | None) -> bool:
+    def _has_header(self, sample: list[Record], header: bool | None, expected: Collection[str] | None) -> bool:
         if header is not None:
             return header
-        data = _data_in(first, self._decimal_comma)
-        if expected is not None:
-            known = any(_as_name(cell) in expected for cell in first)
-            check(
-                known or data is not None or not expected,
-                f"{self.name}: the first line, {', '.join(map(repr, first[:5]))}, has none of the names looked for: give "
-                "--no-header if it holds data, or mend the names.",
-            )
-            return known
+        first = sample[0]
+        data = _data_in(first, self._decimal_comma) or _repeated(sample)
+        if expected is None:
+            self._check_names(data)
+            return True
+        if not expected:
+            # No names are looked for: they are there where only the rows below hold numbers.
+            return data is None and len(sample) > 1 and _data_in(sample[1], self._decimal_comma) is not None
+        known = any(_as_name(cell) in expected for cell in first)
+        check(
+            known or data is not None,
+            f"{self.name}: the first line, {', '.join(map(repr, first[:5]))}, has none of the names looked for: give "
+            "--no-header if it holds data, or mend the names.",
+        )
+        return known
+
+    def _check_names(self, data: str | None) -> None:
         check(
             data is None,
             f"{self.name}: the first line holds {data!r}, so it looks like data, not like names: add --no-header, "
             "or --header if these are the names.",
         )
-        return True
 
     def _checked_names(self, first: Record) -> tuple[str, ...]:
         names = tuple(_as_name(cell) or f"unnamed {position}" for position, cell in enumerate(first))
@@ -261,6 +273,21 @@ def _data_in(first: Record, decimal_comma: bool) -> str | None:
     # Two small numbers that follow each other may well be data.
     are_names = counting == numbers and steps == {1} and (len(numbers) > 2 or len(numbers[0]) == _DIGITS_OF_YEARS)
     return numbers[0] if numbers and not are_names else None
+
+
+def _repeated(sample: list[Record]) -> str | None:
+    """A value of the first line that stands again in its column, as a name wouldn't."""
+    first = sample[0]
+    below = zip(*(record for record in sample[1:] if len(record) == len(first)), strict=True)
+    return next((cell for cell, column in zip(first, below, strict=False) if cell.strip() and cell in column), None)
+
+
+def _first_matching(pattern: re.Pattern[str], sample: list[Record]) -> str | None:
+    return next((cell for record in sample for cell in record if pattern.fullmatch(cell)), None)
+
+
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
+_DECIMAL_POINT = re.compile(r"\s*[+-]?[0-9]+[.][0-9]+\s*")
 
 
 def _is_number(cell: str, decimal_comma: bool) -> bool:
