@@ -8,6 +8,7 @@ header and the position of its target are given. The exit code is 1 if a target 
 """
 
 import csv
+import importlib.util
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,6 +96,15 @@ def write_numbers(path: Path, rows: int, columns: int) -> None:
         csv.writer(file).writerows(np.round(np.column_stack([x, x[:, :5].sum(axis=1)]), 5).tolist())
 
 
+def write_parquet(path: Path) -> Path:
+    """Write the numbers of a CSV file as Parquet beside it."""
+    arrow: Any = importlib.import_module("pyarrow")
+    x = np.loadtxt(path, delimiter=",")
+    table = arrow.table({str(k): column for k, column in enumerate(x.T)})
+    importlib.import_module("pyarrow.parquet").write_table(table, path.with_suffix(".parquet"))
+    return path.with_suffix(".parquet")
+
+
 def reading(path: Path, target: str) -> Finding:
     """Seconds from the start of Python until the table is read and encoded."""
     seconds = []
@@ -145,6 +156,9 @@ def findings(table: Path | None, target: str) -> Iterator[Finding]:
         yield training_memory(large, "-1", small)
         write_census(wide, 300_000)
         yield training_memory(wide, "-1", small)
+        if importlib.util.find_spec("pyarrow") is not None:
+            parquet = [write_parquet(path) for path in (large, small)]
+            yield training_memory(parquet[0], "-1", parquet[1])
 
 
 def _run(code: str, path: Path, target: str) -> str:

@@ -84,7 +84,7 @@ class Assessment:
     metrics : dict of str to float
         In the target's own units.
     baseline : dict of str to float
-        The same of the best constant prediction, where that is known.
+        The same of the constant prediction that `constant_prediction` gives, where that is known.
     confusion : dict, optional
         Of a classification: its "classes" and "counts", a list of rows; see `confusion_matrix`.
     error_quantiles : dict, optional
