@@ -11,6 +11,7 @@ import typer
 
 from nnaccel.activations import ACTIVATIONS
 from nnaccel.cli import options
+from nnaccel.cli.further import check_continues, held_out_before, trained_on
 from nnaccel.cli.screen import ProgressLine, duration
 from nnaccel.errors import InputError, check
 from nnaccel.losses import LOSSES
@@ -131,7 +132,7 @@ def train(
     }  # fmt: skip
     _check_settings(settings, early_stopping)
     if before is not None:
-        _check_continues(before, init, hidden, activation, task, drop, categorical)
+        check_continues(before, init, hidden, activation, task, drop, categorical)
     wanted_loss = as_loss(loss) if loss is not None else None if before is None else before.loss
 
     began = time.perf_counter()
@@ -162,15 +163,22 @@ def train(
     model = _fit(network, prepared, metrics, settings, ProgressLine(say.stream, silent=quiet), out)
     scores = assess_training(model, prepared, metrics)
     record = {
-        "source": source.name, "sources": "; ".join(dict.fromkeys([*_sources(before), source.name])),
-        "rows read": f"{prepared.rows_read}", "validation": validation, "held out": prepared.held_out_by, "rows": None if rows == ":" else rows, "weight": weight,
-        "class weight": class_weight, "dropped": drop, "from": None if init is None else init.name,
-    }  # fmt: skip
+        "source": source.name,
+        "sources": "; ".join(dict.fromkeys([*trained_on(before), source.name])),
+        "rows read": f"{prepared.rows_read}",
+        "rows": None if rows == ":" else rows,
+        "validation": validation,
+        "held out": prepared.held_out_by,
+        "weight": weight,
+        "class weight": class_weight,
+        "dropped": drop,
+        "from": None if init is None else init.name,
+    }
     model = _recorded(model, prepared, scores, record)
     assert model.report is not None, "train() leaves a report"
     # First what is to last: whoever reads the lines below may have gone.
     written = list(outputs.write(model, source.name))
-    if before is not None and not _held_out_before(before, record):
+    if before is not None and not held_out_before(before, record):
         say(f"note       rows held out now may be among those that {init} was trained on, which flatters its score")
     for line in summary(model.report, prepared, seconds_read, scores):
         say(line)
@@ -221,22 +229,6 @@ def _open(
 def _is_file_of_targets(target: str | None, source: "Source") -> bool:
     """Whether the target is no column, but a file."""
     return target is not None and target not in source.columns and Path(target).is_file()
-
-
-def _check_continues(
-    before: "Model",
-    init: Path | None,
-    hidden: str | None,
-    activation: str | None,
-    task: str,
-    drop: str,
-    categorical: str,
-) -> None:
-    check(before.encoding is not None, f"{init} was saved without an encoding of columns: go on with it in Python.")
-    check(
-        hidden is None and activation is None and task == "auto" and not drop and not categorical,
-        f"network, task and columns come from {init}: leave out --hidden, --activation, --task, --drop and --categorical.",
-    )
 
 
 def _metrics(names: str | None, loss: "Loss") -> "tuple[Metric, ...]":
@@ -295,25 +287,6 @@ def _fit(
         raise InputError(f"{error} That epoch's model is saved as {out}.") from error
     finally:
         progress.clear()
-
-
-def _held_out_before(before: "Model", record: Mapping[str, str | None]) -> bool:
-    """Whether the rows held out now were not trained on by the model before, as far as its record tells.
-
-    They may be all rows of a file that it hasn't seen, or the same part of the one file that it has.
-    """
-    validation, known = record["validation"] or "", before.report.data if before.report else {}
-    seen = known.get("sources", "").split("; ")
-    if not isinstance(options.fraction_or_file(validation), float):
-        return Path(validation).name not in seen
-    same = ("source", "rows read", "validation", "held out", "rows")
-    return validation == "0" or (len(seen) == 1 and all(known.get(name) == record[name] for name in same))
-
-
-def _sources(before: "Model | None") -> list[str]:
-    """The names of what a model was trained on."""
-    known = before.report.data.get("sources", "") if before is not None and before.report else ""
-    return known.split("; ") if known else []
 
 
 def _recorded(model: "Model", prepared: "Prepared", scores: "Assessment", record: Mapping[str, str | None]) -> "Model":
