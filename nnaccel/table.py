@@ -195,19 +195,18 @@ class Table:
 def concatenate(waiting: deque[Table]) -> Table:
     """One table of the rows of several, which have the same columns; each is taken out and freed when it is copied.
 
-    A column may be numbers in one part and text in another only where the numbers are all missing.
-
     Raises
     ------
     MixedColumns
-        Where they are not.
+        If a column is numbers in one part and text in another, be the numbers all missing: "none" is missing among numbers, but
+        may be a word among others.
     """
     first = waiting[0]
     if len(waiting) == 1:
         return waiting.popleft()
     others = dict.fromkeys(name for part in waiting for name in part.others)
     texts = {name for name in others if any(part.is_text(name) for part in waiting)}
-    mixed = {name for name in texts for part in waiting if not (part.is_text(name) or part.missing(name).all())}
+    mixed = {name for name in texts for part in waiting if not part.is_text(name)}
     if mixed:
         raise MixedColumns(mixed)
     names = tuple(name for name in first.number_names if name not in others)

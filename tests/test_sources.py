@@ -881,11 +881,10 @@ DIALECTS = st.fixed_dictionaries(
 def expected_column(cells, decimal_comma):
     """What a column of cells should be read as: numbers if all are, else their words."""
     spelled = ["" if cell is None else str(cell).strip() for cell in cells]
-    words = [None if cell.lower() in GAPS else cell for cell in spelled]
     try:
-        numbers = [None if word is None else as_number(word, decimal_comma) for word in words]
+        numbers = [None if cell.lower() in GAPS else as_number(cell, decimal_comma) for cell in spelled]
     except ValueError:
-        return words
+        return [None if cell.lower() in TEXT_GAPS else cell for cell in spelled]
     return [None if number is None or math.isnan(number) else number for number in numbers]
 
 
@@ -893,6 +892,14 @@ def as_number(word, decimal_comma):
     if "_" in word or re.fullmatch("0[0-9]+", word):
         raise ValueError
     return float(word.replace(",", ".") if decimal_comma else word)
+
+
+def test_a_gap_among_numbers_is_a_word_where_other_parts_have_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(nnaccel.sources, "PART_CELLS", 1)
+    assert contents(read(written(tmp_path, "a,b\nnone,none\nx,5\n,-\n"))) == {
+        "b": [None, 5, None],
+        "a": ["none", "x", None],
+    }
 
 
 @FUZZ
@@ -913,5 +920,7 @@ def test_what_the_csv_module_writes_is_read_as_it_was(columns, dialect, encoding
         patch.setattr(nnaccel.sources, "PART_CELLS", cells)
         path = written(Path(folder), out.getvalue().encode(encoding))
         table = read(path, options)
-    expected = [expected_column(column, dialect["delimiter"] == ";") for column in columns]
+    has_points = any(re.fullmatch(r"\s*[+-]?[0-9]+[.][0-9]+\s*", str(cell)) for column in columns for cell in column)
+    decimal_comma = dialect["delimiter"] == ";" and not has_points
+    expected = [expected_column(column, decimal_comma) for column in columns]
     assert contents(table) == dict(zip(names, expected, strict=True))

@@ -137,17 +137,10 @@ def test_what_a_table_knows_of_its_file_survives():
     assert whole.decimal_comma
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_column_that_is_all_gaps_in_one_part_may_be_text_in_another(order):
-    parts = [table([[NAN, 1]], names=("size", "b")), table([[2]], {"size": Text.of(["L"])}, names=("b",))]
-    whole = concatenate(deque(parts[::order]))
-    assert words(whole.text("size")) == [None, "L"][::order]
-    assert whole.number_names == ("b",)
-    np.testing.assert_array_equal(whole.numbers, [[1], [2]][::order])
-
-
-def test_numbers_in_one_part_and_text_in_another_are_told():
-    parts = [table([[7, 1]], names=("size", "b")), table([[2]], {"size": Text.of(["L"])}, names=("b",))]
+@pytest.mark.parametrize("value", [7, NAN])
+def test_numbers_in_one_part_and_text_in_another_are_told(value):
+    """Be they missing: what is a gap among numbers may be a word."""
+    parts = [table([[value, 1]], names=("size", "b")), table([[2]], {"size": Text.of(["L"])}, names=("b",))]
     with pytest.raises(MixedColumns) as raised:
         concatenate(deque(parts))
     assert raised.value.names == {"size"}
