@@ -61,7 +61,7 @@ def test_words_are_numbered_as_they_come():
 @given(st.lists(st.text(max_size=4), max_size=20))
 def test_text_keeps_words(cells):
     column = Text.of(cells)
-    assert words(column) == [None if cell.strip().lower() in GAPS else cell.strip() for cell in cells]
+    assert words(column) == [None if cell.strip().lower() in TEXT_GAPS else cell.strip() for cell in cells]
     assert len(set(column.words)) == len(column.words)
     assert column.codes.dtype == np.int32
 
