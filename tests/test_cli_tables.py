@@ -1,15 +1,20 @@
 """Tables in, a model file out, through the commands: every format and option, and what bad input gets."""
 
+import contextlib
 import csv
 import gzip
+import io
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from sklearn import metrics as sklearn_metrics
 
@@ -667,3 +672,52 @@ def test_without_optional_packages(folder, command, monkeypatch):
     assert (code, "pip install 'nnaccel[parquet]'" in err) == (2, True)
     code, _, err = command("train", "people.csv", "--target", "rich", "--plot", "l.png", "--quiet")
     assert (code, "pip install 'nnaccel[plot]'" in err) == (2, True)
+
+
+CELLS = st.sampled_from(
+    [
+        "1",
+        "2.5",
+        "-3",
+        "1,5",
+        "1e400",
+        "inf",
+        "nan",
+        "?",
+        "",
+        " ",
+        "a",
+        "b",
+        "none",
+        "007",
+        "yes",
+        "no",
+        "2024-01-31",
+        "x,y",
+        '"',
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.lists(CELLS, min_size=1, max_size=4), min_size=0, max_size=12),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["--header", "--no-header", "--quiet"]),
+)
+def test_small_malformed_tables_train_and_predict_or_get_a_sentence(lines, delimiter, option):
+    with tempfile.TemporaryDirectory() as folder:
+        data, model = Path(folder, "data.csv"), Path(folder, "m.safetensors")
+        data.write_text("\n".join(delimiter.join(cells) for cells in lines))
+        for arguments in (
+            ["train", data, "--target", "-1", "--epochs", "1", "--out", model, option],
+            ["predict", model, data, "--out", Path(folder, "p.csv"), option],
+        ):
+            with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()):
+                code = run([str(argument) for argument in arguments])
+            assert code in (0, 2), err.getvalue()
+            if code == 2:
+                assert err.getvalue().startswith("nnaccel: ")
+                assert err.getvalue().count("\n") == 1
+                assert not Path(folder, "p.csv").exists()
+                return
