@@ -22,7 +22,7 @@ from nnaccel.encoding import (
 )
 from nnaccel.errors import InputError, check
 from nnaccel.sources import Source
-from nnaccel.table import Table, Text, read_decimal_comma, read_number
+from nnaccel.table import CODE, Table, Text, read_decimal_comma, read_number
 from nnaccel.targets import BOOLEANS, Target
 
 MOST_CATEGORIES = 100
@@ -48,9 +48,6 @@ DATE_FORMATS = (
 
 _TWO_NUMBERS = re.compile(r"\d\D+\d")
 """What all dates have: trying the formats one by one takes long."""
-
-_CODE = re.compile("0[0-9]+")
-"""A number whose leading zeros mean something, such as a postal code."""
 
 _MOST = 0.9
 """A column of text is called spoiled where so many of its rows are numbers, or dates."""
@@ -212,7 +209,7 @@ def _spoiled(name: str, text: Text) -> list[str]:
 
 
 def _read_no_code(word: str) -> float:
-    if _CODE.fullmatch(word):
+    if CODE.fullmatch(word):
         raise ValueError
     return read_number(word)
 
@@ -242,7 +239,7 @@ def find_format(words: Sequence[str]) -> str | None:
     # Of a single truth value it isn't known what its opposite is.
     if {BOOLEANS.get(word.lower()) for word in words} == {0.0, 1.0}:
         return "boolean"
-    if _reads_all(read_number, words) and not any(map(_CODE.fullmatch, words)):
+    if _reads_all(read_number, words) and not any(map(CODE.fullmatch, words)):
         return "number"
     if not all(map(_TWO_NUMBERS.search, words)):
         return None

@@ -5,6 +5,7 @@ million rows and ten different words takes four bytes a row.
 """
 
 import functools
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,9 @@ from typing import Any
 import numpy as np
 
 from nnaccel.errors import InputError
+
+CODE = re.compile("0[0-9]+")
+"""A number whose leading zeros mean something, such as a postal code: it is a word."""
 
 TEXT_GAPS = frozenset(["", "?", "na", "n/a", "#n/a", "#na", "<na>", "nan", "nat", "null"])
 """How people write among words that a value is missing, in lower case. What models learnt depends on it: another list is

@@ -3,6 +3,7 @@
 import pytest
 
 from nnaccel.backends import backend_class, backend_names, get_backend
+from nnaccel.cli import run
 
 pytest.register_assert_rewrite("tests.tolerance", "tests.strict_backend")
 
@@ -30,3 +31,15 @@ def backend(request):
 def strict():
     """The backend on array-api-strict."""
     return _FOR_TESTS["strict"]
+
+
+@pytest.fixture
+def command(capsys):
+    """Run a command through its real entry point; its exit code, stdout and stderr."""
+
+    def call(*arguments):
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

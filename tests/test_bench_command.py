@@ -20,18 +20,6 @@ from nnaccel.errors import InputError
 QUICK = ("bench", "--backend", "cpu", "--case", "digits", "--optimizer", "sgd", "--quick", "--rounds", "3")
 
 
-@pytest.fixture
-def command(capsys):
-    """Run a command; its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = run(list(arguments))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def result_file(tmp_path_factory):
     """What a short benchmark wrote."""

@@ -8,20 +8,7 @@ import numpy as np
 import pytest
 
 from nnaccel.backends import backend_class
-from nnaccel.cli import run
 from nnaccel.metrics import METRICS
-
-
-@pytest.fixture
-def command(capsys):
-    """Run a command; its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = run(list(arguments))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_digits_reaches_97_percent(command):

@@ -24,18 +24,6 @@ from nnaccel.cli import run
 ROWS = 400
 
 
-@pytest.fixture
-def command(capsys):
-    """Run a command; its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
 def people(rows=ROWS, seed=0):
     """A table as people have them: numbers with gaps, categories, dates, truth values, an index, blanks, a constant."""
     random = np.random.default_rng(seed)

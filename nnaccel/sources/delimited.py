@@ -17,7 +17,7 @@ import numpy as np
 from nnaccel.errors import InputError, check
 from nnaccel.files import opened, shown_name
 from nnaccel.sources import ALL_ROWS, FileOptions, Source, check_different, part_rows
-from nnaccel.table import GAPS, Table, Text
+from nnaccel.table import CODE, GAPS, Table, Text
 
 _DELIMITERS = ("\t", ";", "|", ",")
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
@@ -233,7 +233,7 @@ def _line_of(error: UnicodeError) -> int:
     return 1 + (before.count(b"\n") or before.count(b"\r"))
 
 
-_CODE = re.compile(r"\0\s*0[0-9]+\s*(?:\0|$)")
+_CODE = re.compile(rf"\0\s*{CODE.pattern}\s*(?:\0|$)")
 """A code such as 007, whose zeros mean something, among cells that a NUL precedes: a pattern that begins with a
 character is searched for ten times as fast as one that doesn't."""
 
