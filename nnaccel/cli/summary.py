@@ -32,7 +32,7 @@ def describe(source: "Source", prepared: "Prepared", network: "Network") -> list
     rows, others = len(prepared.training.y), 0 if held_out is None else len(held_out.y)
     kinds = Counter(findings.kinds.values())
     used = [
-        f"{count} {kind if count == 1 else _plural(kind)}"
+        f"{count:,} {kind if count == 1 else _plural(kind)}"
         for kind, count in sorted(kinds.items(), key=lambda item: item[0] != "number")
     ]
     columns = f"{len(source.columns):,} columns" + (f": {', '.join(used)}" if used else "")
@@ -44,7 +44,9 @@ def describe(source: "Source", prepared: "Prepared", network: "Network") -> list
     if findings.gaps:
         counts = sorted(findings.gaps.items(), key=lambda item: -item[1])
         shown = ", ".join(f"{name!r} {count:,}" for name, count in counts[:_MOST_SHOWN])
-        lines.append(f"gaps       in {len(counts)} columns, in the training rows: {shown}{_more(len(counts))}")
+        lines.append(
+            f"gaps       in {counted(len(counts), 'column')}, in the training rows: {shown}{_more(len(counts))}"
+        )
     if findings.dropped:
         shown = ", ".join(f"{name!r} {reason}" for name, reason in islice(findings.dropped.items(), _MOST_SHOWN))
         lines.append(f"dropped    {shown}{_more(len(findings.dropped))}")
@@ -103,7 +105,7 @@ def without_nothing(scores: Assessment) -> dict[str, Any]:
 def summary(report: "TrainingReport", prepared: "Prepared", seconds_read: float, scores: Assessment) -> list[str]:
     """How a training went."""
     losses = report.history.as_dict().get("train_loss", [])
-    stop = "" if report.stopped_by == "epochs" else f", stopped by the {report.stopped_by}"
+    stop = "" if report.stopped_by == "epochs" else f", ended by {_ENDS.get(report.stopped_by, report.stopped_by)}"
     kept = "" if report.best_epoch == report.epochs else f", epoch {report.best_epoch} kept"
     scaled = " (of the standardised target)" if prepared.encoding.target.scale is not None else ""
     lines = [
@@ -156,6 +158,7 @@ def score_lines(scores: Assessment, task: str, on: str) -> list[str]:
     return lines
 
 
+_ENDS = {"time limit": "the time limit", "callback": "a callback"}
 _CONSTANTS = {"classification": "the most frequent class", "multilabel": "the frequencies of the labels"}
 
 
