@@ -480,6 +480,9 @@ def test_headers_that_nobody_spoke_of(folder, command):
     pd.DataFrame({"a": ["x", "y", "x"] * 9, "b": ["p", "p", "q"] * 9}).to_csv("words.csv", index=False, header=False)
     code, _, err = command("train", "words.csv", "--target", "1", "--quiet")
     assert (code, "the first line holds 'x', so it looks like data" in err) == (2, True)
+    # One name that is a value as well may be chance.
+    people().assign(kind=["kind", "rude"] * (ROWS // 2)).to_csv("kind.csv", index=False)
+    assert command("train", "kind.csv", "--target", "rich", "--epochs", 1, "--quiet") == (0, "", "")
 
 
 def test_the_dtype_of_a_model_stays(folder, command):

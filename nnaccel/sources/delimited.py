@@ -276,10 +276,11 @@ def _data_in(first: Record, decimal_comma: bool) -> str | None:
 
 
 def _repeated(sample: list[Record]) -> str | None:
-    """A value of the first line that stands again in its column, as a name wouldn't."""
+    """A value of the first line, if half of them or more stand again in their columns, as names wouldn't."""
     first = sample[0]
     below = zip(*(record for record in sample[1:] if len(record) == len(first)), strict=True)
-    return next((cell for cell, column in zip(first, below, strict=False) if cell.strip() and cell in column), None)
+    again = [cell for cell, column in zip(first, below, strict=False) if cell.strip() and cell in column]
+    return again[0] if again and 2 * len(again) >= len(first) else None
 
 
 def _first_matching(pattern: re.Pattern[str], sample: list[Record]) -> str | None:
