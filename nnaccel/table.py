@@ -18,12 +18,9 @@ from nnaccel.errors import InputError
 CODE = re.compile("0[0-9]+")
 """A number whose leading zeros mean something, such as a postal code: it is a word."""
 
-TEXT_GAPS = frozenset(["", "?", "na", "n/a", "#n/a", "#na", "<na>", "nan", "nat", "null"])
-"""How people write among words that a value is missing, in lower case. What models learnt depends on it: another list is
-another format of model files."""
-
-GAPS = TEXT_GAPS | {"-", "--", ".", "-nan", "none", "nil", "missing"}
-"""The same among numbers, where these can be nothing else: among words, "none" may well be one."""
+GAPS = frozenset(["", "?", "-", "--", ".", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "nat", "null"])
+"""How people write that a value is missing, in lower case; "none" is not among them, as it may well be a class. What models
+learnt depends on it: another list is another format of model files."""
 
 
 class Vocabulary(dict[str, int]):
@@ -45,7 +42,7 @@ class Vocabulary(dict[str, int]):
 
     def __missing__(self, cell: str) -> int:
         word = cell.strip()
-        if word.lower() in TEXT_GAPS:
+        if word.lower() in GAPS:
             number = -1
         else:
             number = self._numbers.setdefault(word, len(self.words))
@@ -154,7 +151,7 @@ class Table:
         values = []
         for code, word in enumerate(text.words):
             try:
-                values.append(np.nan if word.lower() in GAPS else read(word))
+                values.append(read(word))
             except ValueError:
                 raise self.error(name, int(np.argmax(text.codes == code)), f"{word!r} is not {what}") from None
         return text.mapped(values, np.nan, np.float64)
@@ -202,15 +199,14 @@ def concatenate(waiting: deque[Table]) -> Table:
     Raises
     ------
     MixedColumns
-        If a column is numbers in one part and text in another, be the numbers all missing: "none" is missing among numbers, but
-        may be a word among others.
+        If a column is numbers in one part and text in another, unless the numbers are all missing.
     """
     first = waiting[0]
     if len(waiting) == 1:
         return waiting.popleft()
     others = dict.fromkeys(name for part in waiting for name in part.others)
     texts = {name for name in others if any(part.is_text(name) for part in waiting)}
-    mixed = {name for name in texts for part in waiting if not part.is_text(name)}
+    mixed = {name for name in texts for part in waiting if not (part.is_text(name) or part.missing(name).all())}
     if mixed:
         raise MixedColumns(mixed)
     names = tuple(name for name in first.number_names if name not in others)

@@ -354,7 +354,8 @@ def test_a_score_on_rows_trained_on_before_is_marked(model, command):
     assert "flatters" not in command("train", "people.csv", *arguments)[1]
     assert "flatters" not in command("train", "people.csv", *arguments, "--validation", "new.csv")[1]
     assert "flatters" in command("train", "people.csv", *arguments, "--seed", 1)[1]
-    assert "flatters" in command("train", "new.csv", *arguments)[1]
+    # All rows of a file that it hasn't seen are new to it.
+    assert "flatters" not in command("train", "new.csv", *arguments)[1]
     assert "flatters" in command("train", "new.csv", *arguments, "--validation", "people.csv")[1]
     people(ROWS + 20).to_csv("people.csv", index=False)
     assert "flatters" in command("train", "people.csv", *arguments)[1]
@@ -451,9 +452,10 @@ def test_decimal_commas(folder, command):
     assert "numbers    age, price, height, weight" in command("info", "m.safetensors")[1]
     frame.assign(age=["old", *frame["age"][1:]]).to_csv("odd.csv", index=False, sep=";", decimal=",")
     assert "line 2, column 'age': 'old' is not a number" in command("predict", "m.safetensors", "odd.csv", "--quiet")[2]
-    # With points beside them, commas are no decimal points; elsewhere they never are.
-    frame.assign(weight=[f"{k},300" for k in range(ROWS)]).to_csv("mixed.csv", index=False, sep=";")
-    assert "'weight' is text: a comma is a decimal point only" in command("train", "mixed.csv", *arguments)[1]
+    # However late the first comma comes, it is told.
+    late = [*range(ROWS - 1), "7,5"]
+    frame.assign(late=late, height=1, weight=range(ROWS), price=2).to_csv("late.csv", index=False, sep=";")
+    assert "commas are read as decimal points, as in '7,5'" in command("train", "late.csv", *arguments)[1]
     frame.to_csv("german.tsv", index=False, sep="\t", decimal=",")
     assert "'height' is text: a comma is a decimal point only" in command("train", "german.tsv", *arguments)[1]
 
@@ -468,6 +470,11 @@ def test_predictions_are_judged_with_the_weights_of_the_training(folder, command
     expected = sklearn_metrics.accuracy_score(frame["rich"], predicted, sample_weight=frame["w"])
     assert json.loads(out)["metrics"]["accuracy"] == pytest.approx(expected)
     assert "scores are weighted by 'w'" in err
+    # A weight that is none costs the weights, not the predictions.
+    frame.assign(w=["?", *frame["w"][1:]]).to_csv("odd.csv", index=False)
+    code, out, err = command("predict", "m.safetensors", "odd.csv", "--out", "p.csv", "--json")
+    assert (code, json.loads(out)["rows_scored"]) == (0, ROWS)
+    assert "scores aren't weighted, though the training was: odd.csv, line 2, column 'w'" in err
 
 
 def test_headers_that_nobody_spoke_of(folder, command):
@@ -477,6 +484,16 @@ def test_headers_that_nobody_spoke_of(folder, command):
     # A model without names sees by the rows below that the first line holds some.
     expected = command("predict", "m.safetensors", "new.csv", "--header", "--quiet")
     assert command("predict", "m.safetensors", "new.csv", "--quiet") == expected
+    lines = [line.split(",") for line in Path("bare.csv").read_text().splitlines()[:3]]
+    (folder / "gap-first.csv").write_text("\n".join(",".join(["NA", *cells[1:]]) for cells in lines))
+    assert len(command("predict", "m.safetensors", "gap-first.csv", "--quiet")[1].splitlines()) == 4
+    for head in ("country,2000,2005,2010,label", ",0,1,2,label", "0,1,2,3,label"):
+        (folder / "h.csv").write_text(
+            head + "\n" + "\n".join(f"x{k % 5},{k},{k % 2},3.5,{'ab'[k % 2]}" for k in range(40))
+        )
+        assert command("train", "h.csv", "--target", "label", "--epochs", 1, "--quiet") == (0, "", ""), head
+    (folder / "spam.csv").write_text("text,spam\n" + "a,spam\nb,ham\n" * 20)
+    assert command("train", "spam.csv", "--target", "spam", "--epochs", 1, "--quiet") == (0, "", "")
     pd.DataFrame({"a": ["x", "y", "x"] * 9, "b": ["p", "p", "q"] * 9}).to_csv("words.csv", index=False, header=False)
     code, _, err = command("train", "words.csv", "--target", "1", "--quiet")
     assert (code, "the first line holds 'x', so it looks like data" in err) == (2, True)

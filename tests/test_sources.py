@@ -31,7 +31,7 @@ from nnaccel.sources.arrays import ArraySource
 from nnaccel.sources.bundled import BUNDLED
 from nnaccel.sources.frames import FrameSource
 from nnaccel.sources.opening import open_source
-from nnaccel.table import GAPS, TEXT_GAPS
+from nnaccel.table import GAPS
 
 NAN = math.nan
 HEADERLESS = FileOptions(header=False)
@@ -253,8 +253,7 @@ def test_the_culprit_is_named_where_commas_are_decimal(tmp_path):
 @pytest.mark.parametrize("gap", sorted(GAPS))
 def test_gaps(tmp_path, gap):
     table = read(written(tmp_path, f"a,b,c\n1,{gap}, {gap.upper()} \n2,5,x\n"))
-    # Among words, "none" may well be one.
-    assert contents(table) == {"a": [1, 2], "b": [None, 5], "c": [None if gap in TEXT_GAPS else gap.upper(), "x"]}
+    assert contents(table) == {"a": [1, 2], "b": [None, 5], "c": [None, "x"]}
 
 
 @pytest.mark.parametrize(
@@ -522,7 +521,7 @@ def parquet(folder, columns, **options):
             pyarrow.array([datetime.datetime(2024, 7, 1, 13, 30)] * 3, pyarrow.timestamp("ms", "Europe/Berlin")),
             ["2024-07-01T13:30"] * 3,
         ),
-        (pyarrow.array([datetime.time(13, 30), None, datetime.time(0)]), ["13:30:00.000000", None, "00:00:00.000000"]),
+        (pyarrow.array([datetime.time(13, 30), None, datetime.time(0)]), ["13:30:00", None, "00:00:00"]),
         (pyarrow.array([decimal.Decimal("1.50"), None, decimal.Decimal("-2.25")]), [1.5, None, -2.25]),
         (pyarrow.array([decimal.Decimal("1.50"), None, None]).dictionary_encode(), [1.5, None, None]),
         (pyarrow.array([None, None, None], pyarrow.int32()), [None] * 3),
@@ -884,7 +883,7 @@ def expected_column(cells, decimal_comma):
     try:
         numbers = [None if cell.lower() in GAPS else as_number(cell, decimal_comma) for cell in spelled]
     except ValueError:
-        return [None if cell.lower() in TEXT_GAPS else cell for cell in spelled]
+        return [None if cell.lower() in GAPS else cell for cell in spelled]
     return [None if number is None or math.isnan(number) else number for number in numbers]
 
 
@@ -892,14 +891,6 @@ def as_number(word, decimal_comma):
     if "_" in word or re.fullmatch("0[0-9]+", word):
         raise ValueError
     return float(word.replace(",", ".") if decimal_comma else word)
-
-
-def test_a_gap_among_numbers_is_a_word_where_other_parts_have_words(tmp_path, monkeypatch):
-    monkeypatch.setattr(nnaccel.sources, "PART_CELLS", 1)
-    assert contents(read(written(tmp_path, "a,b\nnone,none\nx,5\n,-\n"))) == {
-        "b": [None, 5, None],
-        "a": ["none", "x", None],
-    }
 
 
 @FUZZ
@@ -920,7 +911,5 @@ def test_what_the_csv_module_writes_is_read_as_it_was(columns, dialect, encoding
         patch.setattr(nnaccel.sources, "PART_CELLS", cells)
         path = written(Path(folder), out.getvalue().encode(encoding))
         table = read(path, options)
-    has_points = any(re.fullmatch(r"\s*[+-]?[0-9]+[.][0-9]+\s*", str(cell)) for column in columns for cell in column)
-    decimal_comma = dialect["delimiter"] == ";" and not has_points
-    expected = [expected_column(column, decimal_comma) for column in columns]
+    expected = [expected_column(column, dialect["delimiter"] == ";") for column in columns]
     assert contents(table) == dict(zip(names, expected, strict=True))

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from nnaccel.errors import InputError
 from nnaccel.table import (
     GAPS,
-    TEXT_GAPS,
     MixedColumns,
     Table,
     Text,
@@ -34,15 +33,7 @@ def words(text):
     return [text.words[code] if code >= 0 else None for code in text.codes]
 
 
-@pytest.mark.parametrize("gap", sorted(GAPS - TEXT_GAPS))
-def test_gaps_among_numbers_alone(gap):
-    column = Text.of([gap, f" {gap.upper()} ", "5"])
-    assert words(column) == [gap, gap.upper(), "5"] or gap == gap.upper()
-    table = Table("shop", (), np.empty((3, 0)), {"a": column})
-    np.testing.assert_array_equal(table.number("a"), [np.nan, np.nan, 5])
-
-
-@pytest.mark.parametrize("gap", sorted(TEXT_GAPS))
+@pytest.mark.parametrize("gap", sorted(GAPS))
 def test_gaps_in_any_case_and_with_blanks(gap):
     for spelled in (gap, gap.upper(), gap.title(), f"  {gap}\t"):
         assert words(Text.of([spelled, "x"])) == [None, "x"]
@@ -61,7 +52,7 @@ def test_words_are_numbered_as_they_come():
 @given(st.lists(st.text(max_size=4), max_size=20))
 def test_text_keeps_words(cells):
     column = Text.of(cells)
-    assert words(column) == [None if cell.strip().lower() in TEXT_GAPS else cell.strip() for cell in cells]
+    assert words(column) == [None if cell.strip().lower() in GAPS else cell.strip() for cell in cells]
     assert len(set(column.words)) == len(column.words)
     assert column.codes.dtype == np.int32
 
@@ -137,10 +128,17 @@ def test_what_a_table_knows_of_its_file_survives():
     assert whole.decimal_comma
 
 
-@pytest.mark.parametrize("value", [7, NAN])
-def test_numbers_in_one_part_and_text_in_another_are_told(value):
-    """Be they missing: what is a gap among numbers may be a word."""
-    parts = [table([[value, 1]], names=("size", "b")), table([[2]], {"size": Text.of(["L"])}, names=("b",))]
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_column_that_is_all_gaps_in_one_part_may_be_text_in_another(order):
+    parts = [table([[NAN, 1]], names=("size", "b")), table([[2]], {"size": Text.of(["L"])}, names=("b",))]
+    whole = concatenate(deque(parts[::order]))
+    assert words(whole.text("size")) == [None, "L"][::order]
+    assert whole.number_names == ("b",)
+    np.testing.assert_array_equal(whole.numbers, [[1], [2]][::order])
+
+
+def test_numbers_in_one_part_and_text_in_another_are_told():
+    parts = [table([[7, 1]], names=("size", "b")), table([[2]], {"size": Text.of(["L"])}, names=("b",))]
     with pytest.raises(MixedColumns) as raised:
         concatenate(deque(parts))
     assert raised.value.names == {"size"}

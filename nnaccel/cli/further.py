@@ -31,12 +31,14 @@ def check_continues(
 def held_out_before(before: "Model", record: Mapping[str, str | None]) -> bool:
     """Whether the rows held out now were not trained on by the model before, as far as its record tells.
 
-    They may be all rows of a file that it hasn't seen, or the same part of the one file that it has.
+    They may be of a file that it hasn't seen, or the same part of the one file that it has.
     """
     validation, known = record["validation"] or "", before.report.data if before.report else {}
     seen = known.get("sources", "").split("; ")
     if not isinstance(options.fraction_or_file(validation), float):
         return Path(validation).name not in seen
+    if record["source"] not in seen:
+        return True
     same = ("source", "rows read", "validation", "held out", "rows")
     return validation == "0" or (len(seen) == 1 and all(known.get(name) == record[name] for name in same))
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from nnaccel.errors import counted
+from nnaccel.errors import InputError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ class Judge:
         check_metrics(model.loss, self._metrics)
         self._truths: list[np.ndarray] = []
         self._outputs: list[np.ndarray] = []
-        self._weight = weight
+        self._weight, self._unweighted = weight, ""
         self._weights: list[np.ndarray] = []
         self._respelled: dict[str, str] = {}
         self._strangers = 0
@@ -49,8 +49,12 @@ class Judge:
         from nnaccel.targets import present
 
         known = self._target.known(table)
-        if self._weight is not None:
-            self._weights.append(row_weights(table, self._weight, np.flatnonzero(known))[known])
+        if self._weight is not None and not self._unweighted:
+            try:
+                self._weights.append(row_weights(table, self._weight, np.flatnonzero(known))[known])
+            except InputError as error:
+                # They are wanted for the scores alone, which go without.
+                self._unweighted = str(error)
         self._truths.append(self._target.encode(table, known))
         self._outputs.append(outputs[known])
         self._strangers += int((present(table, self._target.names) & ~known).sum())
@@ -62,7 +66,9 @@ class Judge:
         lines = [f"{word!r} is read as the class {label}" for word, label in self._respelled.items()]
         if self._strangers:
             lines.append(f"{counted(self._strangers, 'row')} not scored: of classes that training had not")
-        if self._weights:
+        if self._unweighted:
+            lines.append(f"scores aren't weighted, though the training was: {self._unweighted}")
+        elif self._weights:
             lines.append(f"scores are weighted by {self._weight!r}, as the training was")
         return lines
 
@@ -74,7 +80,9 @@ class Judge:
 
         if not any(map(len, self._truths)):
             return Assessment()
-        weights = np.concatenate(self._weights) if self._weights else None
+        weights = np.concatenate(self._weights) if self._weights and not self._unweighted else None
+        if weights is not None and not weights.any():
+            weights, self._unweighted = None, f"all weights in column {self._weight!r} are zero."
         truth, outputs = np.concatenate(self._truths), np.concatenate(self._outputs)
         self._truths, self._outputs = [], []
         return assess(self._target, self._model.loss, self._metrics, truth, outputs, weights)

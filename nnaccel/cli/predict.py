@@ -66,9 +66,9 @@ def predict(
     assert learnt is not None, "it was just seen to"
     aside = None if target is None else str(target)
     source = open_source(data, FileOptions(header, delimiter, encoding, aside), learnt.columns if learnt.named else ())
-    weight = _weight(model, source)
-    judge = Judge(model, options.names(metric), weight)
+    weight = None if model.report is None else model.report.data.get("weight")
     places = learnt.places(source, () if weight is None else (weight,))
+    judge = Judge(model, options.names(metric), weight if weight in places else None)
     # They are read a second time, as text, under names that no column has.
     kept = {f"\0{source.columns[place]}": place for place in source.positions(keep)}
     names = [*(name[1:] for name in kept), *_column_names(model, proba)]
@@ -90,13 +90,13 @@ def predict(
                 judge.add(table, outputs)
             new_gaps.update(learnt.new_gaps(table))
             count += len(table)
-            progress.show(f"{count:,} rows")
+            progress.show(counted(count, "row"))
         check(count > 0, f"{source.name} has no rows" + ("." if rows == ":" else " there: see --rows."))
     progress.clear()
 
     scores, seconds = judge.result(), time.perf_counter() - began
     where = "" if out is None else f", written to {out}"
-    say(f"predicted  {count:,} rows of {source.name} in {duration(seconds)}{where}")
+    say(f"predicted  {counted(count, 'row')} of {source.name} in {duration(seconds)}{where}")
     for line in [*_taken_by_position(learnt, source, places), *judge.remarks, *_new_gaps(new_gaps)]:
         say(f"note       {line}")
     for line in score_lines(scores, learnt.target.task, "scored"):
@@ -104,12 +104,6 @@ def predict(
     if as_json:
         result = {"rows": count, "seconds": seconds, "out": str(out), "rows_scored": scores.rows}
         print(to_json(result | without_nothing(scores)))
-
-
-def _weight(model: "Model", source: "Source") -> str | None:
-    """The column of weights that the model was trained with, if the source has it."""
-    named = None if model.report is None else model.report.data.get("weight")
-    return named if named in source.columns else None
 
 
 def _taken_by_position(learnt: "Encoding", source: "Source", places: Mapping[str, int]) -> list[str]:

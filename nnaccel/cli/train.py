@@ -169,7 +169,7 @@ def train(
         "rows": None if rows == ":" else rows,
         "validation": validation,
         "held out": prepared.held_out_by,
-        "weight": weight,
+        "weight": None if weight is None else source.columns[source.position(weight)],
         "class weight": class_weight,
         "dropped": drop,
         "from": None if init is None else init.name,

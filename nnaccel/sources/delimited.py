@@ -53,10 +53,7 @@ class DelimitedSource(Source):
             raise InputError(f"{self.name} is empty.")
         first = sample[0]
         # Where values are divided by semicolons, it is because the comma stands for the decimal point.
-        with_commas = _first_matching(_DECIMAL_COMMA, sample)
-        self._decimal_comma = self._delimiter == ";" and _first_matching(_DECIMAL_POINT, sample) is None
-        if self._decimal_comma and with_commas is not None:
-            self.remarks = (f"commas are read as decimal points, as in {with_commas!r}",)
+        self._decimal_comma = self._delimiter == ";"
         self.named = self._has_header(sample, options.header, expected)
         self.columns = self._checked_names(first) if self.named else tuple(map(str, range(len(first))))
 
@@ -81,8 +78,13 @@ class DelimitedSource(Source):
             values = None if name in text else _as_numbers(cells, self._decimal_comma)
             if values is None:
                 texts[name] = Text.of(cells)
-            else:
-                numbers[name] = values
+                continue
+            numbers[name] = values
+            if self._decimal_comma and not self.remarks:
+                with_comma = (cell.strip() for cell in cells if "," in cell)
+                self.remarks = tuple(
+                    f"commas are read as decimal points, as in {cell!r}" for cell in islice(with_comma, 1)
+                )
         matrix = np.stack(list(numbers.values()), axis=1) if numbers else np.empty((len(part), 0))
         place = functools.partial(self._place, row)
         return Table(self.name, tuple(numbers), matrix, texts, place, self._decimal_comma)
@@ -117,9 +119,12 @@ class DelimitedSource(Source):
             self._check_names(data)
             return True
         if not expected:
-            # No names are looked for: they are there where only the rows below hold numbers.
-            return data is None and len(sample) > 1 and _data_in(sample[1], self._decimal_comma) is not None
-        known = any(_as_name(cell) in expected for cell in first)
+            # No names are looked for: they are there where only the rows below hold numbers or gaps.
+            may_be_names = data is None and not any(cell.strip().lower() in GAPS for cell in first)
+            return may_be_names and len(sample) > 1 and _data_in(sample[1], self._decimal_comma) is not None
+        found = sum(_as_name(cell) in expected for cell in first)
+        # A single one may be a value.
+        known = found > 0 and (data is None or 2 * found >= len(first))
         check(
             known or data is not None,
             f"{self.name}: the first line, {', '.join(map(repr, first[:5]))}, has none of the names looked for: give "
@@ -270,25 +275,21 @@ def _data_in(first: Record, decimal_comma: bool) -> str | None:
     numbers = [cell for cell in map(str.strip, first) if _is_number(cell, decimal_comma)]
     counting = [cell for cell in numbers if cell.isdecimal()]
     steps = {int(b) - int(a) for a, b in pairwise(counting)}
-    # Two small numbers that follow each other may well be data.
-    are_names = counting == numbers and steps == {1} and (len(numbers) > 2 or len(numbers[0]) == _DIGITS_OF_YEARS)
+    are_years = len(set(counting)) > 1 and all(len(cell) == _DIGITS_OF_YEARS for cell in counting)
+    # Two small numbers that follow each other may well be data, but not behind the blank name of a data frame's index.
+    are_counts = steps == {1} and (len(numbers) > 2 or not first[0].strip())
+    are_names = counting == numbers and (are_years or are_counts)
     return numbers[0] if numbers and not are_names else None
 
 
 def _repeated(sample: list[Record]) -> str | None:
-    """A value of the first line, if half of them or more stand again in their columns, as names wouldn't."""
+    """A word of the first line, if all of them, or several and half of them, stand again in their columns, as names wouldn't."""
     first = sample[0]
-    below = zip(*(record for record in sample[1:] if len(record) == len(first)), strict=True)
-    again = [cell for cell, column in zip(first, below, strict=False) if cell.strip() and cell in column]
-    return again[0] if again and 2 * len(again) >= len(first) else None
-
-
-def _first_matching(pattern: re.Pattern[str], sample: list[Record]) -> str | None:
-    return next((cell for record in sample for cell in record if pattern.fullmatch(cell)), None)
-
-
-_DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
-_DECIMAL_POINT = re.compile(r"\s*[+-]?[0-9]+[.][0-9]+\s*")
+    below = list(zip(*(record for record in sample[1:] if len(record) == len(first)), strict=True))
+    words = [k for k, cell in enumerate(first) if cell.strip() and not cell.strip().isdecimal()]
+    again = [first[k] for k in words if below and first[k] in below[k]]
+    several = len(again) > 1 and 2 * len(again) >= len(words)
+    return again[0] if again and (several or len(again) == len(words)) else None
 
 
 def _is_number(cell: str, decimal_comma: bool) -> bool:

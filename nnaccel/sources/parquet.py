@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,4 +136,10 @@ def _as_array(column: Any, text: bool) -> np.ndarray:
     if kind.startswith(("time32", "time64")) or (text and kind.startswith(("int", "uint"))):
         column = column.cast("string")
     array: np.ndarray = column.to_numpy(zero_copy_only=False)
+    if kind.startswith("time32") or kind.startswith("time64"):
+        # As other programs write them: without a fraction where there is none.
+        return np.array([None if time is None else _NO_FRACTION.sub("", time) for time in array], object)
     return array
+
+
+_NO_FRACTION = re.compile(r"[.]0+$")
