@@ -484,9 +484,16 @@ def test_headers_that_nobody_spoke_of(folder, command):
     # A model without names sees by the rows below that the first line holds some.
     expected = command("predict", "m.safetensors", "new.csv", "--header", "--quiet")
     assert command("predict", "m.safetensors", "new.csv", "--quiet") == expected
-    lines = [line.split(",") for line in Path("bare.csv").read_text().splitlines()[:3]]
-    (folder / "gap-first.csv").write_text("\n".join(",".join(["NA", *cells[1:]]) for cells in lines))
-    assert len(command("predict", "m.safetensors", "gap-first.csv", "--quiet")[1].splitlines()) == 4
+    # A gap is no name.
+    (folder / "two.csv").write_text("\n".join(f"{k / 8},{'red' if k % 3 else 'blue'}" for k in range(40)))
+    (folder / "gap-first.csv").write_text("NA,red\n0.5,red\n0.7,blue\n")
+    assert (
+        command("train", "two.csv", "--no-header", "--target", 1, "--epochs", 1, "--out", "two.safetensors", "--quiet")[
+            0
+        ]
+        == 0
+    )
+    assert len(command("predict", "two.safetensors", "gap-first.csv", "--quiet")[1].splitlines()) == 1 + 3
     for head in ("country,2000,2005,2010,label", ",0,1,2,label", "0,1,2,3,label"):
         (folder / "h.csv").write_text(
             head + "\n" + "\n".join(f"x{k % 5},{k},{k % 2},3.5,{'ab'[k % 2]}" for k in range(40))
