@@ -78,7 +78,7 @@ class Model:
         Raises
         ------
         InputError
-            If X doesn't hold the columns or features that the model takes.
+            If X doesn't hold the columns or features that the model takes, or the network's outputs overflow.
         """
         if self.encoding is None:
             return self._forward(as_features(X, str(self.parameters.dtype)))
@@ -193,7 +193,12 @@ class Model:
         plan = Plan(self.network, self.loss, SGD(), dtype=str(self.parameters.dtype))
         no_rows = Rows(x[:0], np.zeros((0,) if self.loss.targets == "labels" else (0, plan.outputs)))
         state = TrainingState.initial(plan, 0, self.parameters)
-        return get_backend("cpu").compile(plan).start(state, no_rows).predict(x)
+        outputs = get_backend("cpu").compile(plan).start(state, no_rows).predict(x)
+        check(
+            bool(np.isfinite(outputs).all()),
+            "the network puts out infinite numbers or NaN: its parameters are damaged, or the rows are out of all proportion.",
+        )
+        return outputs
 
 
 def load(path: str | Path) -> Model:

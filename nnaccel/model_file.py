@@ -78,7 +78,7 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{path} is no model file, or a damaged one ({first_sentence(error)}): give one that nnaccel train --out wrote."
+            f"{path} is no model file, or a damaged one ({first_sentence(error)[:200]}): give one that nnaccel train --out wrote."
         ) from error
 
 

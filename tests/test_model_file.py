@@ -194,6 +194,21 @@ def test_a_damaged_file_gets_one_sentence(saved, change):
     assert "\n" not in sentence
 
 
+def test_parameters_that_overflow_get_a_sentence(saved):
+    huge = {"layers.1.weight": np.full((5, 3), 3e38, np.float32) * np.array([1, -1, 1], np.float32)}
+    with pytest.raises(InputError, match="the network puts out infinite numbers or NaN: its parameters are damaged"):
+        broken(saved, lambda d, t: t.update(huge | {"layers.0.bias": np.full(5, 3e38, np.float32)}))
+
+
+def test_a_sentence_does_not_quote_the_whole_file(saved):
+    path = saved[1].with_name("long.safetensors")
+    header = json.dumps({"x": {"dtype": "y" * 100_000, "shape": [], "data_offsets": [0, 0]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(InputError) as caught:
+        load(path)
+    assert len(str(caught.value)) < 600
+
+
 def test_later_entries_are_let_pass(saved):
     """A newer version of the same format may add to a description; an older one may lack what came later."""
     broken(saved, lambda d, t: d.update(later={"x": 1}))
