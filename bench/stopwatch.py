@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 PAUSE = 0.02
@@ -108,24 +107,3 @@ def _one_round(turns: Mapping[str, Turn], pause: float, clock: Callable[[], floa
         if collecting:
             gc.enable()
     return seconds
-
-
-def race(
-    turns: Mapping[str, Turn],
-    count: int = 11,
-    pause: float = PAUSE,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Timing]:
-    """Let each contender run once, untimed, then time them for `count` rounds, two or more.
-
-    Examples
-    --------
-    >>> timings = race({"nothing": Turn(lambda: None)}, count=2, pause=0)
-    >>> len(timings["nothing"].samples)
-    2
-    """
-    for turn in turns.values():
-        turn.prepare()
-        turn.run()
-    found = list(islice(rounds(turns, pause, clock), count))
-    return {name: Timing(tuple(seconds[name] for seconds in found)) for name in turns}

@@ -119,7 +119,7 @@ class DelimitedSource(Source):
             self._check_names(data)
             return True
         if not expected:
-            # No names are looked for: they are there where only the rows below hold numbers or gaps.
+            # No names are looked for: they are there where the first line holds but words, and the next one a number.
             may_be_names = data is None and not any(cell.strip().lower() in GAPS for cell in first)
             return may_be_names and len(sample) > 1 and _data_in(sample[1], self._decimal_comma) is not None
         found = sum(_as_name(cell) in expected for cell in first)
