@@ -178,6 +178,14 @@ def check_writable(path: Path) -> None:
     check(os.access(folder, os.W_OK), f"{path} can't be written: the folder {folder} is write-protected.")
 
 
+def read_rest(stream: IO[bytes]) -> bytearray:
+    """All that is left in a stream; reading it at once takes twice the room where it is unpacked."""
+    data = bytearray()
+    while piece := stream.read(1 << 20):
+        data += piece
+    return data
+
+
 def is_same(first: str | Path, second: str | Path) -> bool:
     """Whether both are one file, by whatever names."""
     first, second = Path(first), Path(second)

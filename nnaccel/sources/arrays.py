@@ -11,7 +11,7 @@ from typing import IO, Any, ClassVar, Literal
 import numpy as np
 
 from nnaccel.errors import InputError, check
-from nnaccel.files import first_sentence, member, opened, shown_name, zipped
+from nnaccel.files import first_sentence, member, opened, read_rest, shown_name, zipped
 from nnaccel.sources import ALL_ROWS, FileOptions, Source, clip_rows, part_rows
 from nnaccel.table import Column, Table, Text, row_place
 
@@ -151,7 +151,7 @@ def _read_npy(path: Path, stream: IO[bytes]) -> np.ndarray:
     begin = stream.tell()
     on_disk = isinstance(stream, io.BufferedReader)
     # What a header claims is believed only when there are as many bytes: memory is not asked for before that.
-    data = b"" if on_disk else stream.read()
+    data = bytearray() if on_disk else read_rest(stream)
     length = path.stat().st_size - begin if on_disk else len(data)
     check(length >= size, f"{path} is damaged: it should hold {size:,} bytes of values, but has {length:,}.")
     if on_disk:
@@ -182,7 +182,7 @@ def _load_idx(path: Path) -> np.ndarray:
     with opened(path) as stream:
         head = stream.read(4)
         check(is_idx(head), f"{path} is neither an IDX nor an NPY file.")
-        sizes, data = stream.read(4 * head[3]), stream.read()
+        sizes, data = stream.read(4 * head[3]), read_rest(stream)
     check(len(sizes) == 4 * head[3], f"{path} is damaged: it ends before its values.")
     shape, dtype = tuple(np.frombuffer(sizes, ">u4").tolist()), np.dtype(_IDX_TYPES[head[2]])
     size = math.prod(shape) * dtype.itemsize
