@@ -1,0 +1,87 @@
+"""Memory by address: typed pointers, and what LLVM is told of the loops that follow them.
+
+Kernels take pointers (`numba.types.CPointer`), read and write `p[i]`, and move on with `at(p, n)`. All of them work in
+the element type that the pointer has, float32 or float64; `like(x, 0.5)` is a number in the type of x.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+JIT = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+"""How every kernel is compiled: a multiply and an add may become one; nothing else may be reordered."""
+
+SUMS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
+"""The same for sums whose order is the compiler's to choose: it is another one, but always the same."""
+
+
+@intrinsic
+def pointer(typingctx, address, example):
+    """The address, an integer, as a pointer to elements of the type of `example`."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(example)(types.int64, example), generate
+
+
+@intrinsic
+def int32_pointer(typingctx, address):
+    """The address, an integer, as a pointer to int32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.int32)(types.int64), generate
+
+
+@intrinsic
+def at(typingctx, p, n):
+    """The pointer `n` elements further on."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return p(p, types.int64), generate
+
+
+@intrinsic
+def like(typingctx, example, number):
+    """A number in the type of `example`."""
+
+    def generate(context, builder, signature, arguments):
+        return context.cast(builder, arguments[1], number, example)
+
+    return example(example, number), generate
+
+
+@intrinsic
+def wide_vectors(typingctx):
+    """Have the loops of the calling function use vectors of 512 bits, where the processor has them.
+
+    LLVM prefers 256 on some that do. llvmlite's list of attributes doesn't know this one, so it is added past its check.
+    """
+
+    def generate(context, builder, signature, arguments):
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def prefetch(typingctx, p):
+    """Ask for the cache line at a pointer."""
+
+    def generate(context, builder, signature, arguments):
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = declared(builder.module, "llvm.prefetch.p0", ir.VoidType(), [byte, i32, i32, i32])
+        builder.call(function, [builder.bitcast(arguments[0], byte), i32(0), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(p), generate
+
+
+def declared(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+    """The function of this name, declared in the module at its first use."""
+    return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, arguments), name)
