@@ -65,7 +65,7 @@ def random_values(rows, units, dtype):
 def test_values_are_multiplied_by_the_mask(units, dtype):
     for rows in (1, 2, 7, 19, 40):
         values = random_values(rows, units, dtype)
-        source = DropoutSource(2**40 + 3, step=2**33 + 7, first_row=5)
+        source = DropoutSource(2**40 + 3, step=2**33 + 2**17 + 7, first_row=5)
         view, room = guarded(values)
         run_kernel(view, source, 2, 0.3)
         assert_same_bits(view, values * source.mask(2, 0.3, values, np))
@@ -93,6 +93,14 @@ def test_a_layer_in_parts_has_the_mask_of_the_whole(width, dtype):
     for first in range(0, 150, width):
         run_kernel(got, source, 1, 0.4, min(width, 150 - first), first)
     assert_same_bits(got, values * source.mask(1, 0.4, values, np))
+
+
+def test_a_unit_whose_bits_equal_the_threshold_is_kept():
+    bits = threefry2x32(threefry2x32((5, 0), (7, 0)), (0, 0))[0] & 0xFFFF
+    for rate, kept in ((bits / 2**16, True), ((bits + 1) / 2**16, False)):
+        values = np.ones((1, 1))
+        run_kernel(values, DropoutSource(5, 7), 0, rate)
+        assert (values != 0).all() == kept
 
 
 def test_what_is_no_number_shows_though_dropped():
