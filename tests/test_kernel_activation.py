@@ -173,7 +173,7 @@ def test_relu_that_is_off_gives_zero_whatever_comes_from_above(dtype):
 
 @dtypes
 def test_large_inputs_have_finite_derivatives(dtype):
-    z = np.array([-1, 1] * 20, dtype) * np.sqrt(np.finfo(dtype).max) * 2  # its square is no number
+    z = np.array([-1, 1] * 20, dtype) * np.sqrt(np.finfo(dtype).max) * 10  # their squares are no numbers
     for name in ("gelu", "silu"):
         slopes = np.ones_like(z)
         call(chain, as_activation(name), z, slopes)

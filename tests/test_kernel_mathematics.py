@@ -65,13 +65,14 @@ def apply(name, x):
 
 
 def points(dtype, low, high):
-    """Numbers between low and high: evenly spaced, on three scales, and as many between any two powers of two."""
-    count, limits = POINTS[dtype], np.finfo(dtype)
+    """Numbers between low and high: evenly spaced, on three scales; as many between any two powers of two; at the edges."""
+    count, limits, integer = POINTS[dtype], np.finfo(dtype), f"i{np.dtype(dtype).itemsize}"
     beyond = 1.05 * np.log(limits.max)  # all functions here have reached their limits there
     even = [np.linspace(-scale, scale, count) for scale in (2, 20, beyond)]
-    magnitudes = np.arange(count) * (np.array(limits.max).view(f"i{limits.bits // 8}") // count)
-    magnitudes = magnitudes.astype(f"i{limits.bits // 8}").view(dtype)
-    x = np.concatenate([*(e.astype(dtype) for e in even), magnitudes, -magnitudes])
+    magnitudes = np.arange(count) * (int(np.array(limits.max).view(integer)) // count)
+    edges = np.log(np.array([limits.max, 1 / limits.tiny])).view(integer)[:, None] + np.arange(-8, 9)
+    bits = np.concatenate([magnitudes, edges.ravel()]).astype(integer).view(dtype)
+    x = np.concatenate([*(e.astype(dtype) for e in even), bits, -bits])
     return x[(x >= low) & (x <= high) & ((np.abs(x) >= limits.tiny) | (x == 0))]
 
 
