@@ -1,4 +1,4 @@
-"""The command line: `nnaccel train`, `predict`, `info`, `bench` and `demo`.
+"""The command line: `nnaccel train`, `predict`, `info`, `bench`, `warmup` and `demo`.
 
 Everything slow to import is imported where a command needs it, so that `nnaccel --help` answers at once.
 """
@@ -15,6 +15,7 @@ from nnaccel.cli.info import info
 from nnaccel.cli.predict import predict
 from nnaccel.cli.screen import printable
 from nnaccel.cli.train import train
+from nnaccel.cli.warmup import warmup
 from nnaccel.errors import BackendUnavailable, InputError
 from nnaccel.version import VERSION
 
@@ -36,6 +37,7 @@ app.command(epilog="Example: nnaccel train people.csv --target income --early-st
 app.command(epilog="Example: nnaccel predict model.safetensors new.csv --out predictions.csv --proba")(predict)
 app.command(epilog="Example: nnaccel info model.safetensors")(info)
 app.command(epilog="Example: nnaccel bench --backend cpu --peers --out result.json")(bench)
+app.command(epilog="Example: nnaccel warmup --dtype float32")(warmup)
 app.add_typer(demo, name="demo")
 
 
