@@ -1,6 +1,6 @@
 """Activations and their derivatives: of one number, and of rows of them in loops that LLVM vectorises.
 
-A kernel knows an activation by its place in `NAMES`, its `kind`, and by one number, `parameter`: the slope of leaky_relu,
+A kernel knows an activation by its place in `job.ACTIVATIONS`, its `kind`, and by one number, `parameter`: the slope of leaky_relu,
 the alpha of elu. The formulas are those of `nnaccel.activations`; NaN stays NaN, so that a training that diverged shows.
 """
 
@@ -10,11 +10,11 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nnaccel.kernels.job import ACTIVATIONS
 from nnaccel.kernels.mathematics import expm1, sigmoid, softplus, tanh
 from nnaccel.kernels.memory import JIT, like, wide_vectors
 
-NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus")
-IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS = range(len(NAMES))
+IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS = range(len(ACTIVATIONS))
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -30,7 +30,7 @@ def value(kind, parameter, z):
     Parameters
     ----------
     kind : int
-        The place in `NAMES`.
+        The place in `job.ACTIVATIONS`.
     parameter : float64
         The slope of leaky_relu or the alpha of elu; of no account for the others.
     z : float32 or float64
@@ -110,7 +110,7 @@ def _by_kind(loop):
             rest = cgutils.unpack_tuple(builder, values[1])
             end = builder.append_basic_block("end")
             switch = builder.switch(values[0], end)
-            for number, name in enumerate(NAMES[1:], 1):
+            for number, name in enumerate(ACTIVATIONS[1:], 1):
                 block = builder.append_basic_block(name)
                 switch.add_case(number, block)
                 builder.position_at_end(block)

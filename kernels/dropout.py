@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from nnaccel.kernels.memory import JIT, at, like, wide_vectors
 from numba import njit, types, uint32
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from nnaccel.kernels.memory import JIT, at, like, wide_vectors
 
 _PARITY = 0x1BD11BDA
 _LANES = 4

@@ -5,8 +5,10 @@ the element type that the pointer has, float32 or float64; `like(x, 0.5)` is a n
 """
 
 from llvmlite import ir
-from numba import types
+from numba import from_dtype, types
 from numba.extending import intrinsic
+
+from nnaccel.kernels import host
 
 JIT = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 """How every kernel is compiled: a multiply and an add may become one; nothing else may be reordered."""
@@ -25,14 +27,35 @@ def pointer(typingctx, address, example):
     return types.CPointer(example)(types.int64, example), generate
 
 
-@intrinsic
-def int32_pointer(typingctx, address):
-    """The address, an integer, as a pointer to int32."""
+def pointers_to(element):
+    """A function for kernels that takes an address, an integer, for a pointer to elements of one numba type."""
 
-    def generate(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+    @intrinsic
+    def cast(typingctx, address):
+        def generate(context, builder, signature, arguments):
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
-    return types.CPointer(types.int32)(types.int64), generate
+        return types.CPointer(element)(types.int64), generate
+
+    return cast
+
+
+int32_pointer = pointers_to(types.int32)
+
+
+def records_of(dtype):
+    """A function for kernels of an address and a number: that record of those that begin there, by reference."""
+    record = from_dtype(dtype)
+
+    @intrinsic
+    def take(typingctx, address, number):
+        def generate(context, builder, signature, arguments):
+            start = builder.add(arguments[0], builder.mul(arguments[1], ir.IntType(64)(dtype.itemsize)))
+            return builder.inttoptr(start, context.get_value_type(record))
+
+        return record(types.int64, types.int64), generate
+
+    return take
 
 
 @intrinsic
@@ -56,6 +79,26 @@ def like(typingctx, example, number):
 
 
 @intrinsic
+def lanes_of(typingctx, p):
+    """How many elements of the type that a pointer has a vector holds: a constant in the compiled code."""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(ir.IntType(64), host.lanes(str(p.dtype)))
+
+    return types.int64(p), generate
+
+
+@intrinsic
+def panel_of(typingctx, p):
+    """How many elements of the type that a pointer has a full panel's row takes: a constant in the compiled code."""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(ir.IntType(64), host.panel(str(p.dtype)))
+
+    return types.int64(p), generate
+
+
+@intrinsic
 def wide_vectors(typingctx):
     """Have the loops of the calling function use vectors of 512 bits, where the processor has them.
 
@@ -70,16 +113,16 @@ def wide_vectors(typingctx):
 
 
 @intrinsic
-def prefetch(typingctx, p):
-    """Ask for the cache line at a pointer."""
+def prefetch(typingctx, address):
+    """Ask for the cache line at an address."""
 
     def generate(context, builder, signature, arguments):
         byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
         function = declared(builder.module, "llvm.prefetch.p0", ir.VoidType(), [byte, i32, i32, i32])
-        builder.call(function, [builder.bitcast(arguments[0], byte), i32(0), i32(3), i32(1)])
+        builder.call(function, [builder.inttoptr(arguments[0], byte), i32(0), i32(3), i32(1)])
         return context.get_dummy_value()
 
-    return types.void(p), generate
+    return types.void(types.int64), generate
 
 
 def declared(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:

@@ -7,32 +7,23 @@ these are 0, as in padding, they stay 0 under every rule.
 import math
 from typing import Any
 
-import numpy as np
-from nnaccel.kernels.memory import JIT, SUMS, like, wide_vectors
 from numba import njit
 
-SGD, MOMENTUM, NESTEROV, ADAM_RATE, ADAM_MOMENTS = range(5)
-"""The kinds of rule. Momentum keeps the velocity in slot 1; Adam the first moment in slot 1, the second in slot 2."""
+from nnaccel.kernels.job import RULES
+from nnaccel.kernels.mathematics import expm1
+from nnaccel.kernels.memory import JIT, SUMS, like, wide_vectors
 
-RULE = np.dtype(
-    [
-        # What doesn't change during a training; only Adam reads more than the kind.
-        ("kind", np.int64),
-        ("beta_1", np.float64),
-        ("beta_2", np.float64),
-        ("epsilon", np.float64),
-        # What `prepare` sets for each step.
-        ("rate", np.float64),
-        ("momentum", np.float64),
-        ("decay", np.float64),
-        ("floor", np.float64),
-    ],
-    align=True,
-)
-"""An optimizer and the numbers of one step, in the precision in which they are computed."""
+SGD, MOMENTUM, NESTEROV, ADAM_RATE, ADAM_MOMENTS = range(len(RULES))
+"""The kinds of rule. Momentum keeps the velocity in slot 1; Adam the first moment in slot 1, the second in slot 2."""
 
 _SMALLEST = 2.0**-126
 """The smallest normal number of float32."""
+
+
+@njit(**JIT)
+def _power(log_base: float, exponent: int) -> float:
+    """A power of a number just below 1, rounded as the operator of Python rounds it, which would be a call to a library."""
+    return 1.0 + expm1(exponent * log_base)
 
 
 @njit(**JIT)
@@ -55,9 +46,8 @@ def prepare(rule: Any, learning_rate: float, momentum: float, weight_decay: floa
     rule.momentum = momentum
     rule.decay = learning_rate * weight_decay
     if rule.kind in (ADAM_RATE, ADAM_MOMENTS):
-        t = float(count)  # as Python has it: numba multiplies to get powers with integer exponents
-        correction = math.sqrt(1.0 - rule.beta_2**t)
-        rule.rate = learning_rate * correction / (1.0 - rule.beta_1**t)
+        correction = math.sqrt(1.0 - _power(rule.log_beta_2, count))
+        rule.rate = learning_rate * correction / (1.0 - _power(rule.log_beta_1, count))
         epsilon = rule.epsilon * correction if rule.kind == ADAM_MOMENTS else rule.epsilon
         rule.floor = max(epsilon, _SMALLEST)  # if it became 0 in float32, padding would be 0 / 0
 
@@ -111,6 +101,15 @@ def update(
             slot_1[i] = m
             slot_2[i] = v
             p[i] = p[i] - (decay * p[i] + rate * m / (math.sqrt(v) + floor))
+
+
+@njit(**JIT)
+def penalise(l2: float, factor: float, p: Any, gradient: Any, n: int) -> None:
+    """gradient = factor * gradient + l2 * p, where the norm of all of it is needed before the update."""
+    wide_vectors()
+    scale, penalty = like(p[0], factor), like(p[0], l2)
+    for i in range(n):
+        gradient[i] = scale * gradient[i] + penalty * p[i]
 
 
 @njit(**SUMS)

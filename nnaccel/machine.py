@@ -103,8 +103,7 @@ class Machine:
 
         A quota is rounded down: with one thread too many, all of them wait for the one that the system has paused.
         """
-        quota = self.affinity_cores if self.quota_cores is None else int(self.quota_cores)
-        return max(1, min(self.affinity_cores, quota))
+        return _usable(self.affinity_cores, self.quota_cores)
 
 
 @dataclass(frozen=True)
@@ -165,6 +164,16 @@ def read_machine() -> Machine:
         available_memory_bytes=memory.available,
         gpus=_read_gpus(),
     )
+
+
+def usable_cores() -> int:
+    """`Machine.usable_cores` of this machine, in less than a millisecond."""
+    source = _source()
+    return _usable(source.affinity_cores(), source.quota_cores())
+
+
+def _usable(affinity_cores: int, quota_cores: float | None) -> int:
+    return max(1, affinity_cores if quota_cores is None else min(affinity_cores, int(quota_cores)))
 
 
 def available_memory() -> int:

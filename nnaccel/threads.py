@@ -1,6 +1,7 @@
-"""A limit on the threads of the libraries that NumPy calls: theirs is a setting of the process, so it is shared."""
+"""How many threads work at once: a limit on those of the libraries that NumPy calls, and the cores that trainings share."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -39,3 +40,67 @@ def at_most(threads: int | None) -> Iterator[None]:
             _users -= 1
             if _users == 0:
                 _limit.restore_original_limits()
+
+
+def allowed_threads(wanted: int | None, cores: int) -> int:
+    """How many threads a training may keep busy, at least 1.
+
+    Parameters
+    ----------
+    wanted : int, optional
+        The most that the user wants; None is no limit.
+    cores : int
+        How many this process may use.
+
+    Returns
+    -------
+    int
+        No more than BLAS may use, either: joblib's workers and `threadpoolctl.threadpool_limits` say by that how many
+        threads there are for each.
+
+    Examples
+    --------
+    >>> allowed_threads(1, cores=8)
+    1
+    """
+    import numpy  # noqa: F401  (loads the BLAS that it was built with)
+    from threadpoolctl import threadpool_info
+
+    limits = [library["num_threads"] for library in threadpool_info() if library.get("user_api") == "blas"]
+    return max(1, min([cores, *limits] if wanted is None else [wanted, cores, *limits]))
+
+
+_busy = 0
+
+
+@contextlib.contextmanager
+def busy_cores(wanted: int, cores: int) -> Iterator[int]:
+    """Take up to `wanted` of the process' cores while the block runs; yields how many there were, at least 1.
+
+    Calls in several threads at once share the cores, rather than all of them using each.
+
+    Examples
+    --------
+    >>> with busy_cores(2, cores=2) as first, busy_cores(2, cores=2) as second:
+    ...     first, second
+    (2, 1)
+    """
+    global _busy
+    with _lock:
+        granted = max(1, min(wanted, cores - _busy))
+        _busy += granted
+    try:
+        yield granted
+    finally:
+        with _lock:
+            _busy -= granted
+
+
+def _forget() -> None:
+    """In a new process none of its parent's threads is running, and nobody will open their lock."""
+    global _lock, _users, _busy
+    _lock, _users, _busy = threading.Lock(), 0, 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from nnaccel.kernels import optimizer as kernel
-from nnaccel.kernels.memory import pointer
 from numba import njit
 
+from nnaccel.kernels import optimizer as kernel
+from nnaccel.kernels.job import RULE
+from nnaccel.kernels.memory import pointer
 from nnaccel.losses import as_loss
 from nnaccel.network import Dense, Network
 from nnaccel.optimizers import L2, SGD, AdamW, as_optimizer
@@ -76,13 +77,14 @@ class Guarded:
 
 
 def make_rule(optimizer):
-    rules = np.zeros(1, kernel.RULE)
+    rules = np.zeros(1, RULE)
     if isinstance(optimizer, SGD):
         moving = kernel.NESTEROV if optimizer.nesterov else kernel.MOMENTUM
         rules["kind"] = moving if optimizer.momentum else kernel.SGD
     else:
         rules["kind"] = kernel.ADAM_RATE if optimizer.correction == "rate" else kernel.ADAM_MOMENTS
         rules["beta_1"], rules["beta_2"], rules["epsilon"] = optimizer.beta_1, optimizer.beta_2, optimizer.epsilon
+        rules["log_beta_1"], rules["log_beta_2"] = math.log(optimizer.beta_1), math.log(optimizer.beta_2)
     return rules
 
 

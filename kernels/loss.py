@@ -1,0 +1,258 @@
+"""Losses of rows with their gradients; the formulas are those of `nnaccel.losses`.
+
+As many rows as a vector has lanes go at once: their outputs are transposed, so that row r of the group is lane r, and
+output j of all of them is one vector. Everything but the choice of a label is then the same for all lanes.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.extending import register_jitable
+
+from nnaccel.kernels.gemm import transpose
+from nnaccel.kernels.job import LOSSES
+from nnaccel.kernels.mathematics import exp, log, sigmoid, softplus
+from nnaccel.kernels.memory import JIT, at, int32_pointer, lanes_of, like, panel_of, pointer, wide_vectors
+
+(
+    SUM_OF_SQUARES, MEAN_SQUARED_ERROR, HALF_SQUARED_ERROR, MEAN_ABSOLUTE_ERROR, HUBER,
+    BINARY_CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY, POISSON,
+) = range(len(LOSSES))  # fmt: skip
+
+
+@register_jitable
+def _sum_of_squares(output, target, parameter, share):
+    error = output - target
+    return error * error, error + error
+
+
+@register_jitable
+def _mean_squared_error(output, target, parameter, share):
+    error = output - target
+    return share * (error * error), (share + share) * error
+
+
+@register_jitable
+def _half_squared_error(output, target, parameter, share):
+    error = output - target
+    return like(output, 0.5) * (error * error), error
+
+
+@register_jitable
+def _mean_absolute_error(output, target, parameter, share):
+    error = output - target
+    sign = share if error > 0 else like(output, 0.0) * error
+    return share * abs(error), -share if error < 0 else sign
+
+
+@register_jitable
+def _huber(output, target, parameter, share):
+    error = output - target
+    slope = parameter if error > parameter else error
+    slope = -parameter if slope < -parameter else slope
+    return share * (slope * (error - like(output, 0.5) * slope)), share * slope
+
+
+@register_jitable
+def _binary_cross_entropy(output, target, parameter, share):
+    wanted = target + parameter * (like(output, 0.5) - target)
+    return softplus(output) - output * wanted, sigmoid(output) - wanted
+
+
+@register_jitable
+def _poisson(output, target, parameter, share):
+    rate, one = exp(output), like(output, 1.0)
+    log_target = log(target if target > 0 else one)
+    return rate - target + target * (log_target - output), rate - target
+
+
+def _by_output(formula):
+    """The losses of one group, where each output has a target: outputs become gradients, values are summed."""
+
+    @njit(**JIT)
+    def losses(outputs, targets, count, parameter, share, values):
+        wide_vectors()
+        lanes = lanes_of(outputs)
+        for r in range(lanes):
+            values[r] = like(values[0], 0.0)
+        for j in range(count):
+            o, y = at(outputs, j * lanes), at(targets, j * lanes)
+            for r in range(lanes):
+                value, gradient = formula(o[r], y[r], parameter, share)
+                values[r] += value
+                o[r] = gradient
+
+    return losses
+
+
+_sums_of_squares = _by_output(_sum_of_squares)
+_mean_squared_errors = _by_output(_mean_squared_error)
+_half_squared_errors = _by_output(_half_squared_error)
+_mean_absolute_errors = _by_output(_mean_absolute_error)
+_hubers = _by_output(_huber)
+_binary_cross_entropies = _by_output(_binary_cross_entropy)
+_poissons = _by_output(_poisson)
+
+
+@njit(**JIT)
+def _softmax_cross_entropies(outputs, labels, numbers, rows, count, smoothing, values, largest, total):
+    """The losses of one group, where each row has a label. `largest` and `total` are room for a vector each."""
+    wide_vectors()
+    lanes, zero, one = lanes_of(outputs), like(outputs[0], 0.0), like(outputs[0], 1.0)
+    for r in range(rows):
+        values[r] = (one - smoothing) * outputs[labels[numbers[r]] * lanes + r]
+    for r in range(lanes):
+        largest[r], total[r] = outputs[r], zero
+    for j in range(1, count):
+        o = at(outputs, j * lanes)
+        for r in range(lanes):
+            largest[r] = o[r] if o[r] > largest[r] else largest[r]
+    share = smoothing / like(zero, count)
+    if smoothing > zero:
+        for j in range(count):
+            o = at(outputs, j * lanes)
+            for r in range(lanes):
+                values[r] += share * o[r]
+    for j in range(count):
+        o = at(outputs, j * lanes)
+        for r in range(lanes):
+            o[r] = exp(o[r] - largest[r])
+            total[r] += o[r]
+    for r in range(lanes):
+        values[r] = log(total[r]) + (largest[r] - values[r])
+        total[r] = one / total[r]
+    for j in range(count):
+        o = at(outputs, j * lanes)
+        for r in range(lanes):
+            o[r] = o[r] * total[r] - share
+    for r in range(rows):
+        outputs[labels[numbers[r]] * lanes + r] -= one - smoothing
+
+
+@njit(**JIT)
+def _group(job: Any, outputs: Any, numbers: Any, rows: int, count: int, values: Any, targets: Any) -> None:
+    """The losses of one group, into `values`, and their gradients, into `outputs`; `targets` is room for as many numbers."""
+    lanes, zero, kind = lanes_of(outputs), like(outputs[0], 0.0), job.loss
+    parameter, share = like(zero, job.loss_parameter), like(zero, 1.0 / count)
+    if kind == SOFTMAX_CROSS_ENTROPY:
+        room = at(targets, lanes)
+        labels = int32_pointer(job.targets)
+        _softmax_cross_entropies(outputs, labels, numbers, rows, count, parameter, values, targets, room)
+        return
+    wanted = pointer(job.targets, zero)
+    for r in range(rows):
+        row = at(wanted, np.int64(numbers[r]) * count)
+        for j in range(count):
+            targets[j * lanes + r] = row[j]
+    if kind == SUM_OF_SQUARES:
+        _sums_of_squares(outputs, targets, count, parameter, share, values)
+    elif kind == MEAN_SQUARED_ERROR:
+        _mean_squared_errors(outputs, targets, count, parameter, share, values)
+    elif kind == HALF_SQUARED_ERROR:
+        _half_squared_errors(outputs, targets, count, parameter, share, values)
+    elif kind == MEAN_ABSOLUTE_ERROR:
+        _mean_absolute_errors(outputs, targets, count, parameter, share, values)
+    elif kind == HUBER:
+        _hubers(outputs, targets, count, parameter, share, values)
+    elif kind == BINARY_CROSS_ENTROPY:
+        _binary_cross_entropies(outputs, targets, count, parameter, share, values)
+    else:
+        _poissons(outputs, targets, count, parameter, share, values)
+
+
+@njit(**JIT)
+def row_loss(job, outputs, delta, number, count):
+    """The loss of one row, by plain arithmetic, and its gradient.
+
+    Parameters
+    ----------
+    job : record JOB
+        Its loss and its targets.
+    outputs, delta : pointers
+        To `count` elements each.
+    number : int
+        Which row it is of the caller's.
+    """
+    zero, kind = like(outputs[0], 0.0), job.loss
+    parameter, share, total = like(zero, job.loss_parameter), like(zero, 1.0 / count), like(outputs[0], 0.0)
+    if kind == SOFTMAX_CROSS_ENTROPY:
+        return _row_softmax(outputs, delta, int32_pointer(job.targets)[number], count, parameter)
+    targets = at(pointer(job.targets, zero), number * count)
+    for j in range(count):
+        o, y = outputs[j], targets[j]
+        if kind == SUM_OF_SQUARES:
+            value, slope = _sum_of_squares(o, y, parameter, share)
+        elif kind == MEAN_SQUARED_ERROR:
+            value, slope = _mean_squared_error(o, y, parameter, share)
+        elif kind == HALF_SQUARED_ERROR:
+            value, slope = _half_squared_error(o, y, parameter, share)
+        elif kind == MEAN_ABSOLUTE_ERROR:
+            value, slope = _mean_absolute_error(o, y, parameter, share)
+        elif kind == HUBER:
+            value, slope = _huber(o, y, parameter, share)
+        elif kind == BINARY_CROSS_ENTROPY:
+            value, slope = _binary_cross_entropy(o, y, parameter, share)
+        else:
+            value, slope = _poisson(o, y, parameter, share)
+        total += value
+        delta[j] = slope
+    return total
+
+
+@njit(**JIT)
+def _row_softmax(outputs, delta, label, count, smoothing):
+    largest, total, mean = outputs[0], like(outputs[0], 0.0), like(outputs[0], 0.0)
+    for j in range(1, count):
+        largest = outputs[j] if outputs[j] > largest else largest
+    for j in range(count):
+        mean += outputs[j]
+        delta[j] = exp(outputs[j] - largest)
+        total += delta[j]
+    one, share = like(largest, 1.0), smoothing / like(largest, count)
+    wanted = (one - smoothing) * outputs[label] + (share * mean if smoothing > 0 else like(largest, 0.0))
+    for j in range(count):
+        delta[j] = delta[j] / total - share
+    delta[label] -= one - smoothing
+    return log(total) + (largest - wanted)
+
+
+@njit(**JIT)
+def losses_and_deltas(job, outputs, deltas, numbers, rows, count, scale, row_losses, room):
+    """The weighted losses of rows, and their gradients times `scale`.
+
+    Parameters
+    ----------
+    job : record JOB
+        Its loss, targets, weights and capacity.
+    outputs, deltas : pointers
+        The first row of panels with room for `capacity` rows.
+    numbers : pointer to int32
+        Which rows they are of the caller's.
+    rows, count : int
+        How many, and how many outputs each has.
+    scale : float
+    row_losses : pointer to float64
+    room : pointer
+        Of `job.scratch_size` elements.
+    """
+    wide_vectors()
+    lanes, panel, zero = lanes_of(outputs), panel_of(outputs), like(outputs[0], 0.0)
+    values, factors, group, targets = room, at(room, lanes), at(room, 2 * lanes), at(room, (2 + count) * lanes)
+    weights, next_panel = pointer(job.weights, zero), job.capacity * panel
+    for i in range(0, rows, lanes):
+        here, row_numbers = min(lanes, rows - i), at(numbers, i)
+        for j in range(0, count, panel):
+            source = at(outputs, (j // panel) * next_panel + i * panel)
+            transpose(source, panel, at(group, j * lanes), lanes, here, min(panel, count - j), panel)
+        _group(job, group, row_numbers, here, count, values, targets)
+        for r in range(here):
+            weight = np.float64(weights[row_numbers[r]]) if job.weights != 0 else 1.0
+            row_losses[i + r] = weight * np.float64(values[r])
+            factors[r] = like(zero, weight * scale)
+        for j in range(count):
+            for r in range(lanes):
+                group[j * lanes + r] *= factors[r]
+        for j in range(0, count, panel):
+            target = at(deltas, (j // panel) * next_panel + i * panel)
+            transpose(at(group, j * lanes), lanes, target, panel, min(panel, count - j), here, panel)
