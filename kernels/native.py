@@ -143,7 +143,7 @@ def _compiled_and_kept(entry: str, dtype: str, name: str) -> bytes:
     except cache.Unusable as error:
         _complain(error)
         once = ""
-    announce(f"compiling the kernel {entry} for {dtype}{once} (about 10 s) ...")
+    announce(f"compiling the kernel {entry} for {dtype}{once} (about 20 s) ...")
     code = compiled(entry, dtype)
     try:
         cache.write(name, code)
@@ -217,18 +217,19 @@ def _ir(entry: str, dtype: str) -> str:
 def _unoptimised(numba: Any) -> Iterator[None]:
     """Have numba optimise nothing meanwhile: it would optimise each function once more in all that call it.
 
-    Nothing else is compiled in this time, in no thread.
+    Nothing else is compiled in this time, in no thread. Numba turns each function into machine code as well, by a generator
+    that keeps the level that it was made with: this time has one of its own, so that all other code is compiled as ever.
     """
     lock = importlib.import_module("numba.core.compiler_lock").global_compiler_lock
     with lock:
-        # Numba makes its own code generator at the first use: not now, or all code of this process would be slow.
-        _ = importlib.import_module("numba.core.registry").cpu_target.target_context
-        level = numba.config.OPT
+        context = importlib.import_module("numba.core.registry").cpu_target.target_context
+        level, generator = numba.config.OPT, context.codegen()
         numba.config.OPT = type(level)(0)
         try:
+            context._internal_codegen = type(generator)("nnaccel")
             yield
         finally:
-            numba.config.OPT = level
+            numba.config.OPT, context._internal_codegen = level, generator
 
 
 def _exporting(ir: str, symbol: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:

@@ -53,7 +53,7 @@ def test_it_compiles_what_is_missing(command, folder, monkeypatch):
     code, out, err = command("warmup", "--dtype", "float32")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "compiling the kernel epoch for float32, once on this machine (about 10 s) ..."
+    assert lines[0] == "compiling the kernel epoch for float32, once on this machine (about 20 s) ..."
     assert lines[1].startswith("kernel     epoch float32: compiled in ")
     assert lines[3].startswith("kernel     small float32: compiled in ")
     assert lines[4] == f"folder     {folder}"

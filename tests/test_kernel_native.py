@@ -197,7 +197,7 @@ def test_a_kernel_is_compiled_and_kept(folder, said, dtype):
     assert kernel.seconds > 0
     assert run_tiny(kernel.function, dtype, thread=5) == 6
     assert native.load("tiny", dtype) is kernel
-    assert said == [f"compiling the kernel tiny for {dtype}, once on this machine (about 10 s) ..."]
+    assert said == [f"compiling the kernel tiny for {dtype}, once on this machine (about 20 s) ..."]
     (name,) = objects(folder)
     assert name.startswith(f"tiny-{dtype}-")
     assert native.is_cached("tiny", dtype)
@@ -367,7 +367,7 @@ def complains_and_works(said, reason):
 def test_a_folder_that_is_a_file(folder, said):
     folder.write_text("")
     complains_and_works(said, "is no folder")
-    assert said[1] == "compiling the kernel tiny for float32 (about 10 s) ..."
+    assert said[1] == "compiling the kernel tiny for float32 (about 20 s) ..."
 
 
 def test_a_folder_below_a_file(folder, said, monkeypatch):
