@@ -31,7 +31,7 @@ def chain(kind, parameter, saved, delta, n, example):
 def identified(activation):
     """The activation's kind and parameter."""
     parameter = getattr(activation, "slope", getattr(activation, "alpha", 0.0))
-    return ACTIVATIONS.index(activation.name), parameter
+    return kernel.ACTIVATIONS.index(activation.name), parameter
 
 
 def call(loop, activation, source, target):
@@ -82,7 +82,7 @@ def guarded(x, guard=16):
 
 
 def test_names_are_those_of_the_descriptions():
-    names = ACTIVATIONS
+    names = kernel.ACTIVATIONS
     assert names == tuple(ACTIVATIONS)
     assert [getattr(kernel, name.upper()) for name in names] == list(range(len(names)))
 
