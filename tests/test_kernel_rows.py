@@ -1,0 +1,134 @@
+"""Rows on their way into panels and out of them: every kind of number, every stride, within guards."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from nnaccel.kernels import host
+from nnaccel.kernels import rows as kernel
+from nnaccel.kernels.job import ROW_KINDS, SOURCE
+from nnaccel.kernels.memory import int32_pointer, pointer, records_of
+from tests.test_kernel_gemm import SIZES, Guarded
+
+every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+every_kind = pytest.mark.parametrize("kind", ROW_KINDS)
+
+_source = records_of(SOURCE)
+
+
+@njit
+def _gather(source, numbers, rows, target, next_panel, panel, example):
+    kernel.gather(_source(source, 0), int32_pointer(numbers), rows, pointer(target, example), next_panel, panel)
+
+
+@njit
+def _scatter(source, next_panel, rows, columns, target, panel, example):
+    kernel.scatter(pointer(source, example), next_panel, rows, columns, pointer(target, example), panel)
+
+
+def record(x, touched=None):
+    """The record SOURCE of an array as it lies."""
+    source = np.zeros(1, SOURCE)
+    source["address"], source["kind"], source["columns"] = x.ctypes.data, ROW_KINDS.index(x.dtype.name), x.shape[1]
+    source["row_bytes"], source["stride"] = x.strides[0], x.strides[1] // x.itemsize
+    source["touched_bytes"] = x.shape[1] * x.itemsize if touched is None else touched
+    return source
+
+
+def numbers_of(kind, *shape):
+    """Numbers of a kind, its ends among them; NaN and infinity as well, where it has them."""
+    dtype, random = np.dtype(kind), np.random.default_rng(0)
+    if dtype.kind == "f":
+        x = random.normal(size=shape).astype(dtype)
+        ends = [np.nan, np.inf, -np.inf, -0.0, 1e-30]
+    else:
+        info = np.iinfo(dtype)
+        x = random.integers(info.min, info.max, shape, dtype, endpoint=True)
+        ends = [info.min, info.max, info.max // 2, 0, 1]
+    x.flat[: len(ends)] = ends[: x.size]
+    return x
+
+
+def assert_gathers(x, order, dtype, touched=None):
+    """Only the rows and columns that count are written, and those in the numbers that NumPy converts them to."""
+    panel, columns, rows = host.panel(dtype), x.shape[1], len(order)
+    capacity = rows + 3
+    panels = Guarded(np.full((-(-columns // panel), capacity, panel), np.pi, dtype))
+    numbers, source = np.array(order, np.int32), record(x, touched)
+    before = x.tobytes()
+    _gather(
+        source.ctypes.data, numbers.ctypes.data, rows, panels.address, capacity * panel, panel, np.dtype(dtype).type(0)
+    )
+    assert x.tobytes() == before
+    inside = np.zeros(panels.array.shape, bool)
+    inside[:, :rows] = (np.arange(len(inside) * panel) < columns).reshape(-1, 1, panel)
+    panels.assert_unchanged(inside)
+    got = panels.array.transpose(1, 0, 2).reshape(capacity, -1)[:rows, :columns]
+    np.testing.assert_array_equal(got, x[order].astype(dtype))
+
+
+@every_dtype
+@every_kind
+def test_gather_converts_every_kind(kind, dtype):
+    for columns in (1, 5, 33):
+        assert_gathers(numbers_of(kind, 9, columns), [4, 0, 8, 8, 1], dtype)
+
+
+@every_dtype
+@pytest.mark.parametrize("columns", SIZES)
+def test_gather_takes_any_number_of_columns(columns, dtype):
+    assert_gathers(numbers_of("float32", 9, columns), [3, 8, 0], dtype)
+
+
+@every_dtype
+@pytest.mark.parametrize("rows", SIZES)
+def test_gather_takes_any_number_of_rows_in_any_order(rows, dtype):
+    order = np.random.default_rng(0).integers(0, 50, rows)
+    assert_gathers(numbers_of("float64", 50, 19).astype("float32"), order, dtype)
+
+
+@every_dtype
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "int64"])
+@pytest.mark.parametrize("form", ["fortran", "columns", "reversed columns", "reversed rows", "one row", "far apart"])
+def test_gather_takes_any_strides(form, kind, dtype):
+    x = numbers_of(kind, 18, 66)
+    x = {
+        "fortran": np.asfortranarray(x),
+        "columns": x[:, 1::2],
+        "reversed columns": x[:, ::-1],
+        "reversed rows": x[::-1],
+        "one row": np.broadcast_to(x[3], (18, 66)),
+        "far apart": x[::3, ::5],
+    }[form]
+    for touched in (0, abs(x.strides[1]) * x.shape[1] if form != "fortran" else 0):
+        assert_gathers(x, [5, 0, 2, 5, 4, 1], dtype, touched)
+
+
+@every_dtype
+@pytest.mark.parametrize("kind", ["float32", "int64"])
+def test_gather_of_rows_far_into_a_large_array(kind, dtype):
+    """Where the row's number times its bytes doesn't fit into 32 bits. Most pages of this array are never touched."""
+    x = np.zeros((1 << 16, 1 << 15 if kind == "float32" else 1 << 14), kind)
+    x[-1, :7] = np.arange(7)
+    assert_gathers_views(x[:, :7], [len(x) - 1, 0], dtype)
+
+
+def assert_gathers_views(x, order, dtype):
+    panel, example = host.panel(dtype), np.dtype(dtype).type(0)
+    target, numbers, source = np.zeros((len(order), panel), dtype), np.array(order, np.int32), record(x)
+    _gather(source.ctypes.data, numbers.ctypes.data, len(order), target.ctypes.data, target.size, panel, example)
+    np.testing.assert_array_equal(target[:, : x.shape[1]], x[order].astype(dtype))
+
+
+@every_dtype
+@pytest.mark.parametrize(("rows", "columns"), [*((n, 33) for n in SIZES), *((5, n) for n in SIZES), (1, 1), (129, 100)])
+def test_scatter(rows, columns, dtype):
+    panel, capacity = host.panel(dtype), rows + 3
+    padded = np.full((capacity, -(-columns // panel) * panel), np.nan, dtype)
+    x = padded[:rows, :columns] = np.random.default_rng(0).normal(size=(rows, columns)).astype(dtype)
+    source = Guarded(np.ascontiguousarray(padded.reshape(capacity, -1, panel).transpose(1, 0, 2)))
+    target = Guarded(np.full((rows, columns), np.nan, dtype))
+    _scatter(source.address, capacity * panel, rows, columns, target.address, panel, np.dtype(dtype).type(0))
+    source.assert_unchanged()
+    target.assert_unchanged(np.s_[:])
+    np.testing.assert_array_equal(target.array, x)
