@@ -13,12 +13,12 @@ from numba import njit, types
 
 from nnaccel.kernels.activation import IDENTITY, RELU, activate, chain
 from nnaccel.kernels.dropout import drop, step_key, threshold
-from nnaccel.kernels.gemm import block_product, column_sums, panel_width, product, transpose
+from nnaccel.kernels.gemm import block_product, column_sums, panel_width, product, row_products, transpose
 from nnaccel.kernels.job import APPLY, EVALUATE, GRADIENT, JOB, LAYER, RULE, SOURCE, TRAIN
 from nnaccel.kernels.loss import losses_and_deltas
 from nnaccel.kernels.memory import JIT, at, int32_pointer, like, panel_of, pointer, records_of
 from nnaccel.kernels.optimizer import SGD, penalise, prepare, sum_of_squares, update
-from nnaccel.kernels.rows import gather, scatter
+from nnaccel.kernels.rows import ask_for, gather, scatter
 from nnaccel.kernels.team import begin, flush_subnormals, restore_mode, wait
 
 ROWS_AT_ONCE = 264
@@ -41,12 +41,12 @@ def _forward(job, layer, first, rows, dropping, zero):
     for j in range(0, layer.outputs, panel):
         width, place = panel_width(layer.outputs - j, panel), j * capacity + first * panel
         sums, output = at(activations, layer.saved + place), at(activations, layer.output + place)
-        product(
-            at(activations, layer.input + first * panel), capacity,
-            at(parameters, layer.weight + j * layer.inputs), width, sums,
-            at(parameters, layer.bias + j) if layer.bias >= 0 else pointer(job.zeros, zero),
-            rows, layer.inputs, panel, floor,
-        )  # fmt: skip
+        a, b = at(activations, layer.input + first * panel), at(parameters, layer.weight + j * layer.inputs)
+        bias = at(parameters, layer.bias + j) if layer.bias >= 0 else pointer(job.zeros, zero)
+        if layer.outputs == 1:
+            row_products(a, capacity, b, sums, bias[0], rows, layer.inputs, floor)
+        else:
+            product(a, capacity, b, width, sums, bias, rows, layer.inputs, panel, floor)
         if not done:
             activate(layer.activation, layer.parameter, sums, output, rows * panel)
         if dropping[1] > 0.0 and layer.dropout > 0.0:
@@ -81,17 +81,21 @@ def _through_activation(job, layer, j, first, rows, dropping, zero):
 @njit(**JIT)
 def _backward(job, first, rows, dropping, zero):
     """From the gradient of the network's outputs to that of the sums of every layer."""
-    activations, transposed = pointer(job.activations, zero), pointer(job.transposed, zero)
+    activations = pointer(job.activations, zero)
     panel, capacity, none = panel_of(activations), job.capacity, like(zero, -np.inf)
     last = _layer(job.layers, job.layer_count - 1)
     for j in range(0, last.outputs, panel):
         _through_activation(job, last, j, first, rows, dropping, zero)
     for number in range(job.layer_count - 1, 0, -1):
         layer, below = _layer(job.layers, number), _layer(job.layers, number - 1)
+        # The weights of a single output are one row, so they are their own transposed copy.
+        single = layer.outputs == 1
+        transposed = pointer(job.parameters, zero) if single else pointer(job.transposed, zero)
+        start = layer.weight if single else layer.transposed
         for i in range(0, layer.inputs, panel):
             product(
                 at(activations, layer.delta + first * panel), capacity,
-                at(transposed, layer.transposed + i * layer.outputs), panel_width(layer.inputs - i, panel),
+                at(transposed, start + i * layer.outputs), panel_width(layer.inputs - i, panel),
                 at(activations, below.delta + i * capacity + first * panel), pointer(job.zeros, zero),
                 rows, layer.outputs, panel, none,
             )  # fmt: skip
@@ -143,9 +147,14 @@ def _block_gradient(job, layer, i, j, rows, target, base, base_stride, bias, bia
     activations = pointer(job.activations, alpha)
     panel, capacity = panel_of(activations), job.capacity
     width, delta = panel_width(layer.outputs - j, panel), at(activations, layer.delta + j * capacity)
-    count = min(panel, layer.inputs - i)
-    a = at(activations, layer.input + i * capacity)
-    block_product(a, delta, width, target, base, base_stride, count, rows, panel, alpha)
+    a, count = at(activations, layer.input + i * capacity), min(panel, layer.inputs - i)
+    if layer.outputs == 1:
+        n = panel_width(layer.inputs - i, panel)
+        block_product(delta, a, n, target, base, base_stride, 1, rows, panel, alpha)
+        for k in range(count, n):  # what comes of padding in activations
+            target[k] = like(alpha, 0.0)
+    else:
+        block_product(a, delta, width, target, base, base_stride, count, rows, panel, alpha)
     if i == 0 and layer.bias >= 0:
         column_sums(delta, width, bias, bias_base, rows, panel, alpha)
 
@@ -165,25 +174,26 @@ def _transpose_block(job, layer, i, j, zero):
 
 
 @njit(**JIT)
+def _place(layer, i, j, panel):
+    """Where a block of weights lies in the parameters, and its elements."""
+    if layer.outputs == 1:
+        return layer.weight + i, panel_width(layer.inputs - i, panel)
+    width = panel_width(layer.outputs - j, panel)
+    return layer.weight + j * layer.inputs + i * width, min(panel, layer.inputs - i) * width
+
+
+@njit(**JIT)
 def _update_block(job, layer, i, j, rule, l2, factor, gradient, bias):
     """The optimizer's step for one block of weights; for the first block of a panel, for its biases as well."""
     zero = like(gradient[0], 0.0)
     p, s, t = pointer(job.parameters, zero), pointer(job.slot_1, zero), pointer(job.slot_2, zero)
     panel = panel_of(p)
-    width = panel_width(layer.outputs - j, panel)
-    w, n = layer.weight + j * layer.inputs + i * width, min(panel, layer.inputs - i) * width
+    w, n = _place(layer, i, j, panel)
     update(rule, job.decays != 0, l2, factor, at(p, w), at(s, w), at(t, w), gradient, n)
     if i == 0 and layer.bias >= 0:
-        b = layer.bias + j
+        b, width = layer.bias + j, panel_width(layer.outputs - j, panel)
         update(rule, False, 0.0, factor, at(p, b), at(s, b), at(t, b), bias, width)
     _transpose_block(job, layer, i, j, zero)
-
-
-@njit(**JIT)
-def _place(layer, i, j, panel):
-    """Where a block of weights lies in the parameters, and its elements."""
-    width = panel_width(layer.outputs - j, panel)
-    return layer.weight + j * layer.inputs + i * width, min(panel, layer.inputs - i) * width
 
 
 @njit(**JIT)
@@ -194,7 +204,27 @@ def _blocks(job, thread):
 
 
 @njit(**JIT)
-def _fused_updates(job, rule, l2, rows, thread, room):
+def _coming(job, s, thread):
+    """The rows that a thread will need next after step `s`: their numbers, the first of them and how many."""
+    bounds, order = int32_pointer(job.bounds), int32_pointer(job.order)
+    start = np.int64(bounds[s + 1])
+    if s + 1 == job.step_count or _source(job.source, 0).ahead_bytes == 0:
+        return at(order, start), 0, 0
+    rows = np.int64(bounds[s + 2]) - start
+    first, last = _share(min(rows, job.capacity), thread, job.threads)
+    return at(order, start), first, last - first
+
+
+@njit(**JIT)
+def _ask_for_part(job, coming, number, count):
+    """Have some of the coming rows fetched, part `number` of `count`."""
+    numbers, first, rows = coming
+    if rows > 0:
+        ask_for(_source(job.source, 0), numbers, first + rows * number // count, first + rows * (number + 1) // count)
+
+
+@njit(**JIT)
+def _fused_updates(job, rule, l2, rows, coming, thread, room):
     """Gradient and update of a thread's blocks, each while it is in the first-level cache."""
     zero, blocks, sums = like(room[0], 0.0), pointer(job.blocks, thread), pointer(job.block_sums, 1.0)
     zeros, p = pointer(job.zeros, zero), pointer(job.parameters, zero)
@@ -213,10 +243,11 @@ def _fused_updates(job, rule, l2, rows, thread, room):
             bias = at(room, panel * panel)
             _block_gradient(job, layer, i, j, rows, room, zeros, 0, bias, zeros, like(zero, 1.0))
             _update_block(job, layer, i, j, rule, l2, 1.0, room, bias)
+        _ask_for_part(job, coming, u - first, last - first)
 
 
 @njit(**JIT)
-def _gradients(job, rows, adding, thread, zero):
+def _gradients(job, rows, adding, coming, thread, zero):
     """The gradient of a thread's blocks, into the vector of gradients, or added to it."""
     blocks, gradient, zeros = pointer(job.blocks, thread), pointer(job.gradient, zero), pointer(job.zeros, zero)
     panel = panel_of(gradient)
@@ -226,6 +257,7 @@ def _gradients(job, rows, adding, thread, zero):
         g, bias = at(gradient, _place(layer, i, j, panel)[0]), at(gradient, layer.bias + j)
         base, stride, bias_base = (g, panel_width(layer.outputs - j, panel), bias) if adding else (zeros, 0, zeros)
         _block_gradient(job, layer, i, j, rows, g, base, stride, bias, bias_base, like(zero, 1.0))
+        _ask_for_part(job, coming, u - first, last - first)
 
 
 @njit(**JIT)
@@ -330,9 +362,9 @@ def _train(job, thread, room):
             if thread == 0:
                 loss += _sum(losses, here, 1)
             if fused:
-                _fused_updates(job, rule, l2, here, thread, room)
+                _fused_updates(job, rule, l2, here, _coming(job, s, thread), thread, room)
             else:
-                _gradients(job, here, part > 0, thread, zero)
+                _gradients(job, here, part > 0, _coming(job, s, thread), thread, zero)
             phase += 2
             wait(job.flags, thread, threads, phase)
         if not fused:
@@ -357,7 +389,7 @@ def _gradient(job, thread, room):
         wait(job.flags, thread, threads, phase + 1)
         if thread == 0:
             loss += _sum(losses, here, 1)
-        _gradients(job, here, part > 0, thread, zero)
+        _gradients(job, here, part > 0, (numbers, 0, 0), thread, zero)
         phase += 2
         wait(job.flags, thread, threads, phase)
     if thread == 0:

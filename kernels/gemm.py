@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 
 from nnaccel.kernels import host
-from nnaccel.kernels.memory import JIT, at, like
-from nnaccel.kernels.tile import COLUMNS, ROWS, add_columns, make_tiles
+from nnaccel.kernels.memory import JIT, at, like, panel_of
+from nnaccel.kernels.tile import COLUMNS, ROWS, add_columns, dot_rows, make_tiles
 from nnaccel.kernels.transpose import transpose_vectors
 
 DEPTH = 2048
@@ -66,6 +66,27 @@ def product(a, capacity, b, width, c, base, rows, steps, panel, floor):
                 i += _narrow_by_rows(
                     rows - i, a_rows, next_panel, b_rows, c_rows, panel, start, stride, depth, one, last
                 )
+
+
+@njit(**JIT)
+def row_products(a, capacity, b, c, base, rows, steps, floor):
+    """c = max(base + A @ b, floor) for a single column: the first of each row of a panel.
+
+    Parameters
+    ----------
+    a : pointer
+        The first row of A, in panels with room for `capacity` rows.
+    b : pointer
+        So many elements as A has columns, up to the end of a vector.
+    c : pointer
+        A full panel.
+    base : scalar
+    rows, steps : int
+        The rows and the columns of A.
+    """
+    i, panel = 0, panel_of(a)
+    while i < rows:
+        i += dot_rows(rows - i, at(a, i * panel), capacity * panel, b, at(c, i * panel), base, steps, floor)
 
 
 @njit(**JIT)

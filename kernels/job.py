@@ -31,12 +31,13 @@ SOURCE = np.dtype(
         ("columns", np.int64),
         ("row_bytes", np.int64),
         ("stride", np.int64),
-        ("touched_bytes", np.int64),
+        ("contiguous", np.int64),
+        ("ahead_bytes", np.int64),
     ],
     align=True,
 )
 """The caller's rows: what they consist of, by its number in `ROW_KINDS`; bytes from row to row, elements from column to
-column, and how many bytes of each row to ask for before it is copied."""
+column, whether those follow each other, and how many bytes of each row to ask for before its batch begins."""
 
 LAYER = np.dtype(
     [

@@ -16,7 +16,7 @@ from nnaccel.kernels.job import APPLY, EVALUATE, GRADIENT, JOB, LAYER, RULE, SOU
 from nnaccel.kernels.loss import row_loss
 from nnaccel.kernels.memory import JIT, at, int32_pointer, like, pointer, records_of
 from nnaccel.kernels.optimizer import penalise, prepare, sum_of_squares, update
-from nnaccel.kernels.rows import copy_row
+from nnaccel.kernels.rows import gather
 from nnaccel.kernels.team import flush_subnormals, restore_mode
 
 _job, _layer, _source, _rule = records_of(JOB), records_of(LAYER), records_of(SOURCE), records_of(RULE)
@@ -95,10 +95,7 @@ def _backward(job, rows, dropping, zero):
 def _inputs(job, numbers, rows, zero):
     """Copy rows of the caller's into the first layer's inputs."""
     source, x = _source(job.source, 0), at(pointer(job.activations, zero), _layer(job.layers, 0).input)
-    for i in range(rows):
-        address = source.address + numbers[i] * source.row_bytes
-        row = at(x, i * source.columns)
-        copy_row(source.kind, address, source.stride, source.columns, row, source.columns, source.columns)
+    gather(source, numbers, rows, x, source.columns, source.columns)
 
 
 @njit(**JIT)

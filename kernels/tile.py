@@ -12,6 +12,7 @@ from numba.extending import intrinsic
 
 from nnaccel.kernels import host
 from nnaccel.kernels.memory import declared
+from nnaccel.kernels.transpose import exchanged
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
@@ -95,6 +96,39 @@ class _Tile:
         minus_infinity = ir.Constant(self.vector.element, float("-inf"))
         self._store(sums, target, _I64(0), base, _I64(0), alpha, minus_infinity)
 
+    def dots(self, rows, next_panel, b, steps):
+        """The products of rows of A with a vector: the transposed of one vector of sums for each."""
+        builder, panel = self.builder, _I64(self.panel)
+        before, loop, done = builder.block, builder.append_basic_block("dots"), builder.append_basic_block("dotted")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        zero = [ir.Constant(self.vector, [0.0] * self.lanes)] * len(rows)
+        (left, offset, b_panel), sums = self._variables(before, [steps, _I64(0), b], zero)
+        new = [s.phi for s in sums]
+        for j in range(self.panel // self.lanes):
+            there = builder.icmp_signed("<", self._lane_numbers(j * self.lanes), self._splat(left.phi))
+            # A panel of b may end with its first vector; what isn't there is nothing, not even NaN.
+            any_there = builder.icmp_signed("<", _I64(j * self.lanes), left.phi)
+            factor = self._load(builder.gep(b_panel.phi, [builder.select(any_there, _I64(j * self.lanes), _I64(0))]), 0)
+            factor = builder.select(there, factor, zero[0])
+            for r, row in enumerate(rows):
+                x = self._load(builder.gep(row, [offset.phi]), j * self.lanes)
+                x = builder.select(there, x, zero[0])
+                new[r] = builder.call(self.fmuladd, [x, factor, new[r]])
+        remaining = builder.sub(left.phi, panel)
+        left.next(remaining, loop)
+        offset.next(builder.add(offset.phi, next_panel), loop)
+        b_panel.next(builder.gep(b_panel.phi, [panel]), loop)
+        for variable, value in zip(sums, new, strict=True):
+            variable.next(value, loop)
+        builder.cbranch(builder.icmp_signed(">", remaining, _I64(0)), loop, done)
+        builder.position_at_end(done)
+        return exchanged(builder, new, self.lanes)
+
+    def _lane_numbers(self, first):
+        numbers = [first + lane for lane in range(self.lanes)]
+        return ir.Constant(ir.VectorType(_I64, self.lanes), numbers)
+
     def _panels(self, a, next_panel, b, steps, zero):
         """The loop over the panels of A around that over the columns of one."""
         builder, panel = self.builder, _I64(self.panel)
@@ -171,11 +205,11 @@ class _Tile:
         return loaded
 
     def _splat(self, scalar):
-        undefined = ir.Constant(self.vector, ir.Undefined)
+        """A vector with the same number in all lanes."""
+        undefined = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, _I32(0))
-        return self.builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(_I32, self.lanes), [0] * self.lanes)
-        )
+        lanes = ir.Constant(ir.VectorType(_I32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, lanes)
 
 
 class _Variable:
@@ -203,3 +237,37 @@ def add_columns(typingctx, source, vectors, sums, base, rows, alpha):
 
     i64 = types.int64
     return types.void(source, i64, sums, base, i64, alpha), generate
+
+
+@intrinsic
+def dot_rows(typingctx, left, a, next_panel, b, c, base, steps, floor):
+    """c = max(base + A @ b, floor) for as many rows as a vector has lanes, or those that are left; returns how many.
+
+    Every row has a vector of sums, which are added up at the end by transposing them all. Where no row is left, the
+    first is taken again; b counts up to `steps` only, whatever comes after.
+    """
+
+    def generate(context, builder, signature, arguments):
+        rows_left, a_start, a_next, b_start, c_start, base_value, count, least = arguments
+        lanes = host.lanes(str(a.dtype))
+        tile = _Tile(builder, lanes, 1, ROWS, context.get_value_type(a.dtype))
+        rows = [
+            builder.select(builder.icmp_signed("<", _I64(r), rows_left), _I64(r * tile.panel), _I64(0))
+            for r in range(lanes)
+        ]
+        sums = tile.dots([builder.gep(a_start, [row]) for row in rows], a_next, b_start, count)
+        while len(sums) > 1:
+            sums = [builder.fadd(x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
+        (total,) = sums
+        total = builder.fadd(total, tile._splat(base_value))
+        least = tile._splat(least)
+        total = builder.select(builder.fcmp_ordered(">", least, total), least, total)
+        for r in range(lanes):
+            with builder.if_then(builder.icmp_signed("<", _I64(r), rows_left)):
+                place = builder.gep(c_start, [_I64(r * tile.panel)])
+                builder.store(builder.extract_element(total, _I32(r)), place)
+        more = builder.icmp_signed("<", _I64(lanes), rows_left)
+        return builder.select(more, _I64(lanes), rows_left)
+
+    i64 = types.int64
+    return i64(i64, a, i64, b, c, base, i64, floor), generate

@@ -31,7 +31,7 @@ def transpose_vectors(typingctx, source, source_stride, target, target_stride, r
             row = builder.gep(source_start, [builder.mul(source_next, _I64(r))])
             there = builder.icmp_signed("<", _I64(r), row_count)
             loaded.append(_load(builder, builder.select(there, row, zeros), vector, size))
-        for c, column in enumerate(_exchanged(builder, loaded, lanes)):
+        for c, column in enumerate(exchanged(builder, loaded, lanes)):
             with builder.if_then(builder.icmp_signed("<", _I64(c), column_count)):
                 p = builder.gep(target_start, [builder.mul(target_next, _I64(c))])
                 builder.store(column, builder.bitcast(p, vector.as_pointer())).align = size
@@ -41,7 +41,7 @@ def transpose_vectors(typingctx, source, source_stride, target, target_stride, r
     return types.void(source, i64, target, i64, i64, i64), generate
 
 
-def _exchanged(builder, rows, lanes):
+def exchanged(builder, rows, lanes):
     """The transposed square: in each round, halves of pairs of rows change places, then quarters, and so on."""
     span = lanes // 2
     while span:

@@ -39,6 +39,9 @@ ACTIVATION_BYTES = 1 << 25
 MOST_SMALL_WEIGHTS = 16
 """Up to so many weights, a network is left to the kernel for small ones."""
 
+NEAR_BYTES = 1 << 20
+"""A table of so many bytes stays in the caches; the rows of a larger one are fetched before they are needed."""
+
 ROWS_OF_PREDICTIONS = 528
 """Room for so many rows at least, so that predictions don't go in small parts."""
 
@@ -315,7 +318,8 @@ def _source(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     contiguous = x.strides[1] == x.itemsize
     source["address"], source["kind"], source["columns"] = x.ctypes.data, ROW_KINDS.index(x.dtype.name), x.shape[1]
     source["row_bytes"], source["stride"] = x.strides[0], x.strides[1] // x.itemsize
-    source["touched_bytes"] = x.shape[1] * x.itemsize if contiguous else 0
+    source["contiguous"] = contiguous
+    source["ahead_bytes"] = x.shape[1] * x.itemsize if contiguous and x.nbytes > NEAR_BYTES else 0
     return source, x
 
 

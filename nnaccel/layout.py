@@ -13,6 +13,9 @@ from nnaccel.network import Block, Network
 _APART = 16
 """Elements between matrices of activations, so that rows of different ones don't begin at equal places of a page."""
 
+_SINGLE_OUTPUT_COST = 8
+"""Of a block, in vectors a row: its multiply-adds wait for each other."""
+
 
 class Weights(NamedTuple):
     """Where the parameters of one layer lie: the blocks of the flat vector, and their places in the panels."""
@@ -127,8 +130,8 @@ class Panels(Layout):
     Each matrix lies in panels of columns, the last of them only one vector wide where that is enough; each vector of
     biases takes full panels. All that is padding is zero.
 
-    The last panel of weights is only one vector wide where that is enough; biases and activations take full panels. All
-    that is padding in parameters is zero.
+    The last panel of weights is only one vector wide where that is enough; biases and activations take full panels. The
+    weights of a single output are one row. All that is padding in parameters is zero.
     """
 
     kernel = "epoch"
@@ -193,12 +196,12 @@ class Panels(Layout):
         weight, bias = parts["weight"], parts.get("bias")
         inputs, outputs = weight.shape
         weight_at = self.size
-        self.size += inputs * self._row(outputs)
+        self.size += self._row(inputs) if outputs == 1 else inputs * self._row(outputs)
         bias_at, transposed_at = -1, -1
         if bias is not None:
             bias_at = self.size
             self.size += self._up(outputs, self.panel)
-        if number:
+        if number and outputs > 1:
             transposed_at = self.transposed_size
             self.transposed_size += outputs * self._row(inputs)
         self.layers.append(Weights(weight, bias, weight_at, bias_at, transposed_at))
@@ -207,10 +210,12 @@ class Panels(Layout):
         blocks, costs = [], []
         for number, layer in enumerate(self.layers):
             inputs, outputs = layer.weight.shape
-            for j in range(0, outputs, self.panel):
-                for i in range(0, inputs, self.panel):
-                    blocks.append((number, i, j))
-                    costs.append(min(self.panel, inputs - i) * self.width(outputs - j) / self.lanes)
+            starts = [(i, j) for j in range(0, outputs, self.panel) for i in range(0, inputs, self.panel)]
+            # Along the longer side, threads share less of what others have computed.
+            for i, j in sorted(starts) if inputs > outputs else starts:
+                blocks.append((number, i, j))
+                height, vectors = min(self.panel, inputs - i), self.width(outputs - j) // self.lanes
+                costs.append(_SINGLE_OUTPUT_COST if outputs == 1 else height * vectors)
         return np.array(blocks, np.int64), np.array(costs, np.float64)
 
     def _row(self, columns: int) -> int:
@@ -229,6 +234,8 @@ class Panels(Layout):
     def _views(self, layer: Weights, parameters: np.ndarray) -> list[tuple[int, np.ndarray]]:
         """The columns of each panel that count, by the number of the first."""
         inputs, outputs = layer.weight.shape
+        if outputs == 1:
+            return [(0, parameters[layer.weight_at : layer.weight_at + inputs].reshape(inputs, 1))]
         views = []
         for j in range(0, outputs, self.panel):
             width, start = self.width(outputs - j), layer.weight_at + j * inputs
