@@ -142,9 +142,13 @@ def _share(rows, thread, threads):
 
 
 @njit(**JIT)
-def _block_gradient(job, layer, i, j, rows, target, base, base_stride, bias, bias_base, alpha):
-    """target = base + alpha * gradient of a block of weights; for the first block of a panel, the same for its biases."""
-    activations = pointer(job.activations, alpha)
+def _block_gradient(job, layer, i, j, span, target, base, base_stride, bias, bias_base, alpha):
+    """target = base + alpha * gradient of a block of weights; for the first block of a panel, the same for its biases.
+
+    `span` is the first of the rows in the activations to add up, and their number.
+    """
+    first, rows = span
+    activations = at(pointer(job.activations, alpha), first * panel_of(pointer(job.activations, alpha)))
     panel, capacity = panel_of(activations), job.capacity
     width, delta = panel_width(layer.outputs - j, panel), at(activations, layer.delta + j * capacity)
     a, count = at(activations, layer.input + i * capacity), min(panel, layer.inputs - i)
@@ -237,11 +241,11 @@ def _fused_updates(job, rule, l2, rows, coming, thread, room):
         if l2 > 0.0:
             sums[2 * u] = sum_of_squares(w, n)
         if rule.kind == SGD and l2 == 0.0:
-            _block_gradient(job, layer, i, j, rows, w, w, width, b, b, like(zero, -rule.rate))
+            _block_gradient(job, layer, i, j, (0, rows), w, w, width, b, b, like(zero, -rule.rate))
             _transpose_block(job, layer, i, j, zero)
         else:
             bias = at(room, panel * panel)
-            _block_gradient(job, layer, i, j, rows, room, zeros, 0, bias, zeros, like(zero, 1.0))
+            _block_gradient(job, layer, i, j, (0, rows), room, zeros, 0, bias, zeros, like(zero, 1.0))
             _update_block(job, layer, i, j, rule, l2, 1.0, room, bias)
         _ask_for_part(job, coming, u - first, last - first)
 
@@ -256,7 +260,47 @@ def _gradients(job, rows, adding, coming, thread, zero):
         layer, i, j = _layer(job.layers, blocks[3 * u]), blocks[3 * u + 1], blocks[3 * u + 2]
         g, bias = at(gradient, _place(layer, i, j, panel)[0]), at(gradient, layer.bias + j)
         base, stride, bias_base = (g, panel_width(layer.outputs - j, panel), bias) if adding else (zeros, 0, zeros)
-        _block_gradient(job, layer, i, j, rows, g, base, stride, bias, bias_base, like(zero, 1.0))
+        _block_gradient(job, layer, i, j, (0, rows), g, base, stride, bias, bias_base, like(zero, 1.0))
+        _ask_for_part(job, coming, u - first, last - first)
+
+
+@njit(**JIT)
+def _half_of_batch(job, numbers, rows, half, dropping, scale, thread, phase, room):
+    """Forward, back and the gradient of a half of the batch, by half of the threads; by the only one, of both halves."""
+    zero, threads, size = like(room[0], 0.0), job.threads, job.gradient_size
+    blocks, zeros, panel = pointer(job.blocks, thread), pointer(job.zeros, zero), panel_of(room)
+    middle = _share(rows, 1, 2)[0]
+    start, count = (middle, rows - middle) if half == 1 else (0, middle)
+    before = threads // 2 if half == 1 else 0
+    members = threads if threads == 1 else threads - threads // 2 if half == 1 else threads // 2
+    rank = thread if threads == 1 else thread - before
+    share = _share(count, rank, members)
+    _forward_and_back(job, numbers, (start + share[0], start + share[1]), dropping, scale, room)
+    if members > 1 or threads > 2:
+        wait(job.flags, thread, threads, phase)
+    gradient = at(pointer(job.gradient, zero), half * size)
+    for u in range(job.block_count * rank // members, job.block_count * (rank + 1) // members):
+        layer, i, j = _layer(job.layers, blocks[3 * u]), blocks[3 * u + 1], blocks[3 * u + 2]
+        g, bias = at(gradient, _place(layer, i, j, panel)[0]), at(gradient, layer.bias + j)
+        _block_gradient(job, layer, i, j, (start, count), g, zeros, 0, bias, zeros, like(zero, 1.0))
+
+
+@njit(**JIT)
+def _updates_from_halves(job, rule, l2, coming, thread, zero):
+    """Add up the gradients of both halves for a thread's blocks, and update these."""
+    blocks, sums, p = pointer(job.blocks, thread), pointer(job.block_sums, 1.0), pointer(job.parameters, zero)
+    one, other, panel = pointer(job.gradient, zero), at(pointer(job.gradient, zero), job.gradient_size), panel_of(p)
+    first, last = _blocks(job, thread)
+    for u in range(first, last):
+        layer, i, j = _layer(job.layers, blocks[3 * u]), blocks[3 * u + 1], blocks[3 * u + 2]
+        w, n = _place(layer, i, j, panel)
+        b, width = layer.bias + j, panel_width(layer.outputs - j, panel)
+        penalise(1.0, 1.0, at(other, w), at(one, w), n)
+        if i == 0 and layer.bias >= 0:
+            penalise(1.0, 1.0, at(other, b), at(one, b), width)
+        if l2 > 0.0:
+            sums[2 * u] = sum_of_squares(at(p, w), n)
+        _update_block(job, layer, i, j, rule, l2, 1.0, at(one, w), at(one, b))
         _ask_for_part(job, coming, u - first, last - first)
 
 
@@ -342,34 +386,65 @@ def _rule_of(job, thread, number):
 
 
 @njit(**JIT)
+def _shared_step(job, s, numbers, rows, rule, l2, scale, thread, phase, room):
+    """A step in which threads share rows first and blocks of weights then; the sum of its losses, and the phase."""
+    zero, threads, loss = like(room[0], 0.0), job.threads, 0.0
+    steps, losses = pointer(job.steps, 1.0), pointer(job.row_losses, 1.0)
+    fused = rows <= job.capacity and job.clip_norm == 0.0
+    for part in range(0, rows, job.capacity):
+        here = min(job.capacity, rows - part)
+        share, dropping = _share(here, thread, threads), (job.count + s, steps[4 * s + 3], part)
+        _forward_and_back(job, at(numbers, part), share, dropping, scale, room)
+        wait(job.flags, thread, threads, phase + 1)
+        if thread == 0:
+            loss += _sum(losses, here, 1)
+        if fused:
+            _fused_updates(job, rule, l2, here, _coming(job, s, thread), thread, room)
+        else:
+            _gradients(job, here, part > 0, _coming(job, s, thread), thread, zero)
+        phase += 2
+        wait(job.flags, thread, threads, phase)
+    if not fused:
+        phase = _update_from_gradients(job, rule, l2, 1.0, thread, phase, zero) + 1
+        wait(job.flags, thread, threads, phase)
+    return loss, phase
+
+
+@njit(**JIT)
+def _halved_step(job, s, numbers, rows, rule, l2, scale, thread, phase, room):
+    """A step in which each half of the threads keeps to a half of the rows; the sum of its losses, and the phase.
+
+    Where there are fewer weights than activations, it is the weights' gradients that had better go between cores.
+    """
+    zero, threads, loss = like(room[0], 0.0), job.threads, 0.0
+    dropping = (job.count + s, pointer(job.steps, 1.0)[4 * s + 3], 0)
+    if threads == 1 or thread < threads // 2:
+        _half_of_batch(job, numbers, rows, 0, dropping, scale, thread, phase + 1, room)
+    if threads == 1 or thread >= threads // 2:
+        _half_of_batch(job, numbers, rows, 1, dropping, scale, thread, phase + 1, room)
+    wait(job.flags, thread, threads, phase + 2)
+    if thread == 0:
+        loss = _sum(pointer(job.row_losses, 1.0), rows, 1)
+    _updates_from_halves(job, rule, l2, _coming(job, s, thread), thread, zero)
+    wait(job.flags, thread, threads, phase + 3)
+    return loss, phase + 3
+
+
+@njit(**JIT)
 def _train(job, thread, room):
     """Make the steps of the job."""
-    zero, phase, threads = like(room[0], 0.0), 0, job.threads
+    zero, phase = like(room[0], 0.0), 0
     bounds, order = int32_pointer(job.bounds), int32_pointer(job.order)
-    steps, log = pointer(job.steps, 1.0), pointer(job.log, 1.0)
-    sums, losses = pointer(job.block_sums, 1.0), pointer(job.row_losses, 1.0)
+    log, sums = pointer(job.log, 1.0), pointer(job.block_sums, 1.0)
     for s in range(job.step_count):
         numbers, rows = at(order, np.int64(bounds[s])), np.int64(bounds[s + 1] - bounds[s])
-        weight, rule, loss = _weight_sum(job, numbers, rows, zero), _rule_of(job, thread, s), 0.0
+        weight, rule = _weight_sum(job, numbers, rows, zero), _rule_of(job, thread, s)
         scale = 1.0 if job.divides == 0 else 1.0 / weight if weight != 0.0 else 0.0
         l2 = _penalty_strength(job, weight)
-        fused = rows <= job.capacity and job.clip_norm == 0.0
-        for part in range(0, rows, job.capacity):
-            here = min(job.capacity, rows - part)
-            share, dropping = _share(here, thread, threads), (job.count + s, steps[4 * s + 3], part)
-            _forward_and_back(job, at(numbers, part), share, dropping, scale, room)
-            wait(job.flags, thread, threads, phase + 1)
-            if thread == 0:
-                loss += _sum(losses, here, 1)
-            if fused:
-                _fused_updates(job, rule, l2, here, _coming(job, s, thread), thread, room)
-            else:
-                _gradients(job, here, part > 0, _coming(job, s, thread), thread, zero)
-            phase += 2
-            wait(job.flags, thread, threads, phase)
-        if not fused:
-            phase = _update_from_gradients(job, rule, l2, 1.0, thread, phase, zero) + 1
-            wait(job.flags, thread, threads, phase)
+        if rows >= job.rows_to_halve and rows <= job.capacity:
+            loss, phase = _halved_step(job, s, numbers, rows, rule, l2, scale, thread, phase, room)
+        else:
+            loss, phase = _shared_step(job, s, numbers, rows, rule, l2, scale, thread, phase, room)
         if thread == 0:
             log[3 * s], log[3 * s + 1] = loss, weight
             log[3 * s + 2] = 0.5 * l2 * _sum(sums, job.block_count, 2) if l2 > 0.0 else 0.0

@@ -96,8 +96,9 @@ JOB = np.dtype(
         ("flags", np.int64),
         ("layers", np.int64),
         ("layer_count", np.int64),
-        # Rows that the activations have room for.
+        # Rows that the activations have room for, and from how many on a batch goes in halves.
         ("capacity", np.int64),
+        ("rows_to_halve", np.int64),
         # The data.
         ("source", np.int64),
         ("targets", np.int64),

@@ -7,6 +7,7 @@ import numpy as np
 
 from nnaccel.activations import ACTIVATIONS
 from nnaccel.arrays import Array
+from nnaccel.cost import multiply_adds_per_row
 from nnaccel.kernels import host, native
 from nnaccel.kernels import job as names
 from nnaccel.kernels.job import (
@@ -38,6 +39,12 @@ ACTIVATION_BYTES = 1 << 25
 
 MOST_SMALL_WEIGHTS = 16
 """Up to so many weights, a network is left to the kernel for small ones."""
+
+LEAST_FOR_A_THREAD = 400_000
+"""Multiply-adds in float32 that each thread must have in a step: threads wait for each other twice, and pass on results."""
+
+LEAST_FOR_THREADS = 20_000_000
+"""Multiply-adds in float32 that a call must have for more than one thread, which have to be started."""
 
 NEAR_BYTES = 1 << 20
 """A table of so many bytes stays in the caches; the rows of a larger one are fetched before they are needed."""
@@ -90,12 +97,19 @@ class FusedRun(Run):
             self._room(name, size)
         for name, _ in zip(("slot_1", "slot_2"), plan.optimizer.slots, strict=False):
             self._room(name, layout.size)
+        self._multiply_adds = multiply_adds_per_row(plan) * self._dtype.itemsize // 4
+        self._rows_to_halve = rows_to_halve(plan, layout)
         if not len(layout.blocks):
             self._room("gradient", layout.size)
         self._room("zeros", host.panel(plan.dtype))
         self._keep("blocks", layout.blocks)
         self._keep("block_sums", np.zeros((len(layout.blocks), 2)))
-        self._fill(block_count=len(layout.blocks), gradient_size=layout.size, **_plan_fields(plan))
+        self._fill(
+            block_count=len(layout.blocks),
+            gradient_size=layout.size,
+            rows_to_halve=self._rows_to_halve,
+            **_plan_fields(plan),
+        )
         self._rule = _rule(plan)
         self.replace(rows)
         self.restore(state)
@@ -108,8 +122,8 @@ class FusedRun(Run):
             return log
         longest = int(np.diff(bounds).max())
         self._make_room(longest)
-        if longest > self._capacity or self.plan.clip_norm is not None:
-            self._room("gradient", self._layout.size)
+        if longest > self._capacity or self.plan.clip_norm is not None or longest >= self._rows_to_halve:
+            self._room("gradient", 2 * self._layout.size)
         work = self._order(order), np.ascontiguousarray(bounds, np.int32), np.ascontiguousarray(steps, np.float64)
         rows = int(bounds[-1] - bounds[0])
         self._do(TRAIN, rows, rows // len(steps), *work, log)
@@ -121,7 +135,7 @@ class FusedRun(Run):
         if not len(order):
             return GradientSums(0.0, 0.0, np.zeros(self.plan.network.size, self._dtype))
         self._make_room(len(order))
-        gradient = self._room("gradient", self._layout.size)
+        gradient = self._room("gradient", 2 * self._layout.size)
         log = np.zeros(3)
         self._fill(first_row=first_row, dropout=dropout)
         bounds = np.array([0, len(order)], np.int32)
@@ -129,7 +143,7 @@ class FusedRun(Run):
         return GradientSums(float(log[0]), float(log[1]), self._layout.unpack(gradient))
 
     def apply(self, sums: GradientSums, step: Step) -> float:
-        gradient = self._room("gradient", self._layout.size)
+        gradient = self._room("gradient", 2 * self._layout.size)
         self._layout.pack(np.asarray(sums.gradient, self._dtype), gradient)
         log = np.array([0.0, float(sums.weight), 0.0])
         self._do(APPLY, 1, 1, None, None, np.array([step], np.float64), log)
@@ -242,7 +256,10 @@ class FusedRun(Run):
         return np.maximum.accumulate(firsts)
 
     def _worthwhile(self, rows: int, rows_of_step: int) -> int:
-        return self._threads
+        """How many threads pay for steps of so many rows, and for so many rows in all."""
+        if rows * self._multiply_adds < LEAST_FOR_THREADS:
+            return 1
+        return max(1, min(self._threads, rows_of_step * self._multiply_adds // LEAST_FOR_A_THREAD))
 
     def _make_room(self, rows: int) -> None:
         """Have room for the activations of so many rows, or as many as there may be."""
@@ -275,6 +292,18 @@ class FusedRun(Run):
     def _fill(self, **fields: Any) -> None:
         for name, value in fields.items():
             self._job[name] = value
+
+
+def rows_to_halve(plan: Plan, layout: Layout) -> int:
+    """From how many rows on a batch goes in halves, each by half of the threads.
+
+    Between cores then go gradients of weights instead of activations; that pays where these are more, and the work is
+    enough for two threads. It must not depend on how many threads there are: it decides in which order rows are added up.
+    """
+    columns = sum(layout.columns(shape[0]) for shape in plan.network.shapes)
+    enough = 2 * LEAST_FOR_A_THREAD // (multiply_adds_per_row(plan) * np.dtype(plan.dtype).itemsize // 4)
+    never = np.iinfo(np.int64).max
+    return max(enough, 2 * layout.size // columns) if plan.clip_norm is None else int(never)
 
 
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
