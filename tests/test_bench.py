@@ -8,10 +8,12 @@ import pkgutil
 from dataclasses import replace
 from itertools import islice
 
-import nnaccel.bench
-import nnaccel.bench.suite as suite_module
 import numpy as np
 import pytest
+
+import nnaccel.bench
+import nnaccel.bench.suite as suite_module
+from nnaccel.backends import get_backend
 from nnaccel.bench.agreement import CHECKED_STEPS, Agreement, Oracle, checked_work
 from nnaccel.bench.cases import CASES, variants
 from nnaccel.bench.conditions import read_conditions
@@ -22,8 +24,6 @@ from nnaccel.bench.peer_numpy import NumpyPeer, NumpyTraining
 from nnaccel.bench.peers import PEERS
 from nnaccel.bench.stopwatch import Timing, Turn, rounds
 from nnaccel.bench.suite import Settings, Suite
-
-from nnaccel.backends import get_backend
 from nnaccel.errors import InputError
 from nnaccel.optimizers import SGD
 

@@ -8,12 +8,12 @@ import socket
 import subprocess
 
 import pytest
+
+from nnaccel.backends import backend_class
 from nnaccel.bench.conditions import read_commit, read_conditions
 from nnaccel.bench.contender import BackendTraining
 from nnaccel.bench.schema import COUNT, SCHEMA, TEXT, first_fault, list_of, or_null, read_result, record
 from nnaccel.bench.suite import Suite
-
-from nnaccel.backends import backend_class
 from nnaccel.cli import run
 from nnaccel.errors import InputError
 

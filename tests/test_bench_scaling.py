@@ -5,12 +5,12 @@ import math
 from dataclasses import replace
 
 import pytest
+
+from nnaccel.backends import get_backend
 from nnaccel.bench import scaling
 from nnaccel.bench.measure import Limits
 from nnaccel.bench.scaling import BASE, SWEEPS, Point, Sweep, measure_sweep, sweeps
 from nnaccel.bench.scaling_view import exponent, sweep_lines
-
-from nnaccel.backends import get_backend
 from nnaccel.cli import run
 
 

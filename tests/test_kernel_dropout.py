@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nnaccel.kernels import dropout as kernel
-from nnaccel.kernels.memory import pointer
 from numba import njit
 
 from nnaccel.dropout import DropoutSource, threefry2x32
+from nnaccel.kernels import dropout as kernel
+from nnaccel.kernels.memory import pointer
 
 UNITS = (1, 2, 3, 4, 15, 16, 17, 31, 32, 33, 64, 65, 100, 129, 1000)
 GUARD = 3.0
