@@ -25,6 +25,11 @@ def _product(a, capacity, b, width, c, base, rows, steps, panel, floor):
 
 
 @njit
+def _row_products(a, capacity, b, c, base, rows, steps, floor):
+    kernel.row_products(pointer(a, floor), capacity, pointer(b, floor), pointer(c, floor), base, rows, steps, floor)
+
+
+@njit
 def _block_product(a, b, width, c, base, base_stride, rows, steps, panel, alpha):
     kernel.block_product(
         pointer(a, alpha), pointer(b, alpha), width, pointer(c, alpha), pointer(base, alpha), base_stride,
@@ -173,6 +178,35 @@ def test_a_row_has_the_same_bits_in_every_tile(dtype):
             addresses = a[:, first:].ctypes.data, part[first:].ctypes.data
             _product(addresses[0], rows, *arguments, addresses[1], base, last - first, steps, panel, minus_infinity)
             np.testing.assert_array_equal(part[first:last, :columns], whole[first:last, :columns])
+
+
+@every_dtype
+@pytest.mark.parametrize("floor", [-np.inf, 0.0])
+@pytest.mark.parametrize(("rows", "steps"), [*((n, 33) for n in SIZES), *((19, n) for n in SIZES), (1, 1), (100, 2055)])
+def test_products_of_rows_with_a_single_column(rows, steps, floor, dtype):
+    panel, capacity = host.panel(dtype), rows + 3
+    x, w, bias = normal(rows, steps, dtype=dtype), normal(steps, dtype=dtype), np.dtype(dtype).type(0.3)
+    a, b = Guarded(in_panels(x, capacity)), Guarded(w)
+    c = Guarded(np.full((capacity, panel), np.nan, dtype))
+    _row_products(a.address, capacity, b.address, c.address, bias, rows, steps, x.dtype.type(floor))
+    a.assert_unchanged()
+    b.assert_unchanged()
+    c.assert_unchanged(np.s_[:rows])
+    want = np.maximum(np.float64(bias) + x.astype(np.float64) @ w, floor)
+    assert_within(c.array[:rows, 0], want, product_tolerance(x, w, bias, dtype=dtype))
+
+
+@every_dtype
+def test_products_of_rows_have_the_same_bits_in_every_group(dtype):
+    rows, steps, panel = 45, 100, host.panel(dtype)
+    x, w = normal(rows, steps, dtype=dtype), normal(steps, dtype=dtype)
+    a, whole, zero = in_panels(x, rows), np.zeros((rows, panel), dtype), x.dtype.type(0)
+    _row_products(a.ctypes.data, rows, w.ctypes.data, whole.ctypes.data, zero, rows, steps, zero)
+    for first, last in ((0, 1), (1, 3), (2, 30), (44, 45), (3, 44)):
+        part = np.zeros((rows, panel), dtype)
+        addresses = a[:, first:].ctypes.data, w.ctypes.data, part[first:].ctypes.data
+        _row_products(addresses[0], rows, *addresses[1:], zero, last - first, steps, zero)
+        np.testing.assert_array_equal(part[first:last, 0], whole[first:last, 0])
 
 
 # --- products with a transpose ---

@@ -26,12 +26,18 @@ def _scatter(source, next_panel, rows, columns, target, panel, example):
     kernel.scatter(pointer(source, example), next_panel, rows, columns, pointer(target, example), panel)
 
 
-def record(x, touched=None):
+@njit
+def _ask_for(source, numbers, first, last):
+    kernel.ask_for(_source(source, 0), int32_pointer(numbers), first, last)
+
+
+def record(x):
     """The record SOURCE of an array as it lies."""
     source = np.zeros(1, SOURCE)
     source["address"], source["kind"], source["columns"] = x.ctypes.data, ROW_KINDS.index(x.dtype.name), x.shape[1]
     source["row_bytes"], source["stride"] = x.strides[0], x.strides[1] // x.itemsize
-    source["touched_bytes"] = x.shape[1] * x.itemsize if touched is None else touched
+    source["contiguous"] = x.strides[1] == x.itemsize
+    source["ahead_bytes"] = x.shape[1] * x.itemsize
     return source
 
 
@@ -49,12 +55,12 @@ def numbers_of(kind, *shape):
     return x
 
 
-def assert_gathers(x, order, dtype, touched=None):
-    """Only the rows and columns that count are written, and those in the numbers that NumPy converts them to."""
+def assert_gathers(x, order, dtype):
+    """Only the panels' rows are written, and their columns are the numbers that NumPy converts them to."""
     panel, columns, rows = host.panel(dtype), x.shape[1], len(order)
     capacity = rows + 3
     panels = Guarded(np.full((-(-columns // panel), capacity, panel), np.pi, dtype))
-    numbers, source = np.array(order, np.int32), record(x, touched)
+    numbers, source = np.array(order, np.int32), record(x)
     before = x.tobytes()
     _gather(
         source.ctypes.data, numbers.ctypes.data, rows, panels.address, capacity * panel, panel, np.dtype(dtype).type(0)
@@ -100,8 +106,16 @@ def test_gather_takes_any_strides(form, kind, dtype):
         "one row": np.broadcast_to(x[3], (18, 66)),
         "far apart": x[::3, ::5],
     }[form]
-    for touched in (0, abs(x.strides[1]) * x.shape[1] if form != "fortran" else 0):
-        assert_gathers(x, [5, 0, 2, 5, 4, 1], dtype, touched)
+    assert_gathers(x, [5, 0, 2, 5, 4, 1], dtype)
+
+
+@pytest.mark.parametrize("kind", ["float32", "int64"])
+def test_asking_for_rows_changes_nothing(kind):
+    x, order = numbers_of(kind, 18, 66), np.array([17, 0, 3], np.int32)
+    before, source = x.tobytes(), record(x)
+    for first, last in ((0, 3), (1, 2), (0, 0)):
+        _ask_for(source.ctypes.data, order.ctypes.data, first, last)
+    assert x.tobytes() == before
 
 
 @every_dtype
