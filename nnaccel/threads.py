@@ -66,7 +66,7 @@ def allowed_threads(wanted: int | None, cores: int) -> int:
     import numpy  # noqa: F401  (loads the BLAS that it was built with)
     from threadpoolctl import threadpool_info
 
-    limits = [library["num_threads"] for library in threadpool_info() if library.get("user_api") == "blas"]
+    limits: list[int] = [library["num_threads"] for library in threadpool_info() if library.get("user_api") == "blas"]
     return max(1, min([cores, *limits] if wanted is None else [wanted, cores, *limits]))
 
 

@@ -373,7 +373,7 @@ def test_info_describes_a_model(model, command):
     for part in (
         "12 features -> 100 relu -> 2 identity", "softmax_cross_entropy", "'rich': 2 classes: <=50K, >50K", "numbers    age",
         "'member', one of true, yes", "'joined', a date like 2024-12-31", "categories 'town': Bonn, Kiel, Ulm",
-        "320 rows of people.csv", "optimizer adam", "30 epochs", "backend cpu", "accuracy", "always the most frequent class",
+        "320 rows of people.csv", "optimizer adam", "30 epochs", "backend numba", "accuracy", "always the most frequent class",
     ):  # fmt: skip
         assert part in out, part
     facts = json.loads(command("info", "model.safetensors", "--json")[1])

@@ -58,7 +58,8 @@ def test_slices_change_nothing(data, monkeypatch, options):
 def test_history_is_what_a_plain_loop_logs(data):
     """Full batches in the order of the data, so that the order is known."""
     x, y = data
-    model = fit(data, order=Sequential(), batch_size=20, l2=0.1, epochs=3, schedule="step,every=1,factor=0.5")
+    settings = {"batch_size": 20, "l2": 0.1, "epochs": 3, "schedule": "step,every=1,factor=0.5", "backend": "cpu"}
+    model = fit(data, order=Sequential(), **settings)
     plan = Plan(classifier(0.2), model.loss, Adam(0.02), l2=nnaccel.optimizers.L2(0.1), dtype="float64")
     run = get_backend("cpu").compile(plan).start(TrainingState.initial(plan, 0), Rows(x, y))
     for epoch in range(3):
@@ -226,7 +227,7 @@ def test_threads_are_limited_only_while_it_trains(data, monkeypatch):
 
     before, seen = threads(), []
     monkeypatch.setattr(nnaccel.program, "update", noting_update)
-    fit(data, threads=1, epochs=1)
+    fit(data, threads=1, epochs=1, backend="cpu")
     assert seen
     assert all(count == 1 for counts in seen for count in counts)
     assert threads() == before

@@ -17,7 +17,7 @@ demo = typer.Typer(
     no_args_is_help=True,
 )
 
-Backend = Annotated[str, typer.Option(help="auto, cpu or cuda; see nnaccel info.")]
+Backend = Annotated[str, typer.Option(help="auto, cpu, numba or cuda; see nnaccel info.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -98,7 +98,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64. [default: float32, or that of --init]")] = None,
     threads: Annotated[int | None, typer.Option(help="The most threads to use.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, cpu or cuda; see nnaccel info.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, cpu, numba or cuda; see nnaccel info.")] = "auto",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to save the model: FILE.safetensors.")] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw loss and metrics: FILE.png, .svg, .pdf.")
