@@ -185,6 +185,59 @@ def test_batches_longer_than_the_room_for_activations(kernel, optimizer, options
     assert_trains_like_the_reference(optimizer=optimizer, rows=400, batch_size=150, epoch_count=3, **options)
 
 
+def in_halves(patch):
+    """Let all batches of five rows and more go in halves, as long ones of networks with few weights do."""
+    never = np.iinfo(np.int64).max
+    patch.setattr(nnaccel.fused, "rows_to_halve", lambda plan, layout: 5 if plan.clip_norm is None else never)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("optimizer", OPTIMIZER_TEXTS)
+def test_batches_in_halves(optimizer, threads, monkeypatch):
+    in_halves(monkeypatch)
+    with on_threads(threads):
+        assert_trains_like_the_reference(optimizer=optimizer)
+        options = {"dropout": 0.3, "weighted": True, "l2": L2(0.01, "row"), "bias": False}
+        assert_trains_like_the_reference(optimizer=optimizer, **options, rows=57, batch_size=13, epoch_count=4)
+
+
+@pytest.mark.parametrize("batch_size", [4, 5, 8, 9, 15, 16, 17, 31, 33, 100, 129])
+def test_halves_of_every_size(batch_size, monkeypatch):
+    in_halves(monkeypatch)
+    options = {"optimizer": "sgd,learning_rate=0.01", "batch_size": batch_size, "rows": 3 * batch_size + 5}
+    options["dtypes"] = (
+        DTYPES if batch_size < 100 else ["float32"]
+    )  # NumPy sums losses in pairs, so with hardly any error
+    assert_trains_like_the_reference(hidden=(33, 17), outputs=1, epoch_count=3, **options)
+    assert_trains_like_the_reference("softmax_cross_entropy", hidden=(), outputs=33, epoch_count=3, **options)
+
+
+@pytest.mark.parametrize("options", [
+    {"features": 20, "hidden": (64, 64), "outputs": 1},
+    {"features": 3, "hidden": (5,), "outputs": 2},
+    {"features": 2, "hidden": (2,) * 40, "outputs": 2},
+    {"features": 784, "hidden": (128,), "outputs": 10},
+], ids=str)  # fmt: skip
+@every_dtype
+def test_batches_around_the_length_from_which_they_go_in_halves(options, dtype):
+    p = problem(**options, rows=1, dtype=dtype)
+    length = nnaccel.fused.rows_to_halve(p.plan, FusedProgram(p.plan).layout)
+    assert length > 4, "a half would have no rows"
+    length = min(length, 20_000)
+    p = problem(**options, rows=length + 1, dtype=dtype)
+    steps, state, order = steps_of(p.plan, 1), p.state, np.arange(length + 1, dtype=np.int32)
+    for rows in (length - 1, length, length + 1):
+        bounds = np.array([0, rows], np.int32)
+        run = start(p)
+        log = run.train(order, bounds, steps)
+        other = start(p)
+        sums = other.gradient(order[:rows])
+        other.apply(sums, Step(*steps[0]))
+        bound = tolerance(1 + np.abs(sums.gradient).max() / rows, rows, dtype)
+        assert_within(run.state().parameters - state.parameters, other.state().parameters - state.parameters, bound)
+        assert_within(log[0, 0], sums.loss, tolerance(sums.loss, rows, dtype))
+
+
 @every_dtype
 def test_both_kernels_compute_the_same(dtype, monkeypatch):
     p = problem(optimizer="adam,learning_rate=0.01", dtype=dtype, **FULL)
@@ -250,13 +303,17 @@ BIT_PROBLEMS = {
     "one row": {"rows": 1, "optimizer": "adamw"},
     "many rows": {"rows": 1100, "hidden": (31,), "l2": L2(0.1), "loss": "huber", "optimizer": "sgd,momentum=0.9"},
     "long batches": {"rows": 300, "hidden": (129, 5), "clip_norm": 1.0, "activation": "gelu", "dropout": 0.3},
+    "momentum": {"rows": 300, "hidden": (65, 33), "optimizer": "sgd,momentum=0.9", "dropout": 0.3, "weighted": True},
 }
-BATCH = {"many rows": 1000, "long batches": 150}
+BATCH = {"many rows": 1000, "long batches": 150, "momentum": 77}
 
 
 @every_dtype
+@pytest.mark.parametrize("halves", [False, True], ids=["whole", "halves"])
 @pytest.mark.parametrize("name", BIT_PROBLEMS)
-def test_the_number_of_threads_changes_no_bit(name, dtype):
+def test_the_number_of_threads_changes_no_bit(name, halves, dtype, monkeypatch):
+    if halves:
+        in_halves(monkeypatch)
     p = problem(**BIT_PROBLEMS[name], dtype=dtype)
     results = []
     for count in THREADS:
@@ -281,8 +338,11 @@ def test_the_number_of_threads_changes_no_bit_of_batches_in_parts(threads, dtype
 
 
 @every_dtype
+@pytest.mark.parametrize("halves", [False, True], ids=["whole", "halves"])
 @pytest.mark.parametrize("name", BIT_PROBLEMS)
-def test_repeats_and_cuts_change_no_bit(name, dtype):
+def test_repeats_and_cuts_change_no_bit(name, halves, dtype, monkeypatch):
+    if halves:
+        in_halves(monkeypatch)
     p = problem(**BIT_PROBLEMS[name], dtype=dtype)
     batch_size = BATCH.get(name, 6)
     want = everything_of(p, batch_size)
@@ -292,9 +352,12 @@ def test_repeats_and_cuts_change_no_bit(name, dtype):
 
 
 @every_dtype
-def test_what_was_done_before_changes_no_bit(dtype, monkeypatch):
+@pytest.mark.parametrize("halves", [False, True], ids=["whole", "halves"])
+def test_what_was_done_before_changes_no_bit(halves, dtype, monkeypatch):
     """Room that a run has made stays; batches are divided as before."""
     monkeypatch.setattr(nnaccel.fused, "ACTIVATION_BYTES", 1)
+    if halves:
+        in_halves(monkeypatch)
     p = problem(rows=300, hidden=(33,), dtype=dtype, dropout=0.3)
     for batch_size in (6, 70, 150):
         fresh, used = start(p), start(p, 7)
@@ -593,11 +656,13 @@ THREADS_WITHIN_GUARDS = (1, 3)
 
 
 @every_dtype
-@pytest.mark.parametrize("room", ["whole", "parts"])
+@pytest.mark.parametrize("room", ["whole", "parts", "halves"])
 @pytest.mark.parametrize("name", GUARD_PROBLEMS)
 def test_nothing_is_written_or_taken_from_beyond_a_buffer(kernel, name, room, dtype, monkeypatch):
     if room == "parts":
         monkeypatch.setattr(nnaccel.fused, "ACTIVATION_BYTES", 1)
+    if room == "halves":
+        in_halves(monkeypatch)
     p = problem(**GUARD_PROBLEMS[name], dtype=dtype)
     batch_size = {"parts": 100}.get(room, BATCH.get(name, 6))
     want = everything_of(p, batch_size)
