@@ -14,10 +14,10 @@ from numba import njit, types
 from nnaccel.kernels.activation import IDENTITY, RELU, activate, chain
 from nnaccel.kernels.dropout import drop, step_key, threshold
 from nnaccel.kernels.gemm import block_product, column_sums, panel_width, product, row_products, transpose
-from nnaccel.kernels.job import APPLY, EVALUATE, GRADIENT, JOB, LAYER, RULE, SOURCE, TRAIN
-from nnaccel.kernels.loss import losses_and_deltas
+from nnaccel.kernels.job import APPLY, EVALUATE, GRADIENT, JOB, LAYER, PREDICT, RULE, SOURCE, TRAIN
+from nnaccel.kernels.loss import gradient_scale, losses_and_deltas, weight_sum
 from nnaccel.kernels.memory import JIT, at, int32_pointer, like, panel_of, pointer, records_of
-from nnaccel.kernels.optimizer import SGD, penalise, prepare, sum_of_squares, update
+from nnaccel.kernels.optimizer import SGD, penalise, penalty_strength, prepare, sum_of_squares, update
 from nnaccel.kernels.rows import ask_for, gather, scatter
 from nnaccel.kernels.team import begin, flush_subnormals, restore_mode, wait
 
@@ -215,7 +215,7 @@ def _coming(job, s, thread):
     if s + 1 == job.step_count or _source(job.source, 0).ahead_bytes == 0:
         return at(order, start), 0, 0
     rows = np.int64(bounds[s + 2]) - start
-    first, last = _share(min(rows, job.capacity), thread, job.threads)
+    first, last = _share(min(rows, job.part_rows), thread, job.threads)
     return at(order, start), first, last - first
 
 
@@ -359,25 +359,6 @@ def _update_from_gradients(job, rule, l2, factor, thread, phase, zero):
 
 
 @njit(**JIT)
-def _weight_sum(job, numbers, rows, zero):
-    """The sum of the weights of rows; how many they are, where they have none."""
-    if job.weights == 0:
-        return float(rows)
-    weights, total = pointer(job.weights, zero), 0.0
-    for i in range(rows):
-        total += np.float64(weights[numbers[i]])
-    return total
-
-
-@njit(**JIT)
-def _penalty_strength(job, weight):
-    """The factor of the weights in the gradient of the penalty."""
-    if job.l2_by_row:
-        return job.l2 / weight if weight != 0.0 else 0.0
-    return job.l2
-
-
-@njit(**JIT)
 def _rule_of(job, thread, number):
     """A thread's own record of the optimizer, made ready for a step of the job."""
     step, rule = at(pointer(job.steps, 1.0), 4 * number), _rule(job.rules, thread)
@@ -390,9 +371,9 @@ def _shared_step(job, s, numbers, rows, rule, l2, scale, thread, phase, room):
     """A step in which threads share rows first and blocks of weights then; the sum of its losses, and the phase."""
     zero, threads, loss = like(room[0], 0.0), job.threads, 0.0
     steps, losses = pointer(job.steps, 1.0), pointer(job.row_losses, 1.0)
-    fused = rows <= job.capacity and job.clip_norm == 0.0
-    for part in range(0, rows, job.capacity):
-        here = min(job.capacity, rows - part)
+    fused = rows <= job.part_rows and job.clip_norm == 0.0
+    for part in range(0, rows, job.part_rows):
+        here = min(job.part_rows, rows - part)
         share, dropping = _share(here, thread, threads), (job.count + s, steps[4 * s + 3], part)
         _forward_and_back(job, at(numbers, part), share, dropping, scale, room)
         wait(job.flags, thread, threads, phase + 1)
@@ -438,10 +419,10 @@ def _train(job, thread, room):
     log, sums = pointer(job.log, 1.0), pointer(job.block_sums, 1.0)
     for s in range(job.step_count):
         numbers, rows = at(order, np.int64(bounds[s])), np.int64(bounds[s + 1] - bounds[s])
-        weight, rule = _weight_sum(job, numbers, rows, zero), _rule_of(job, thread, s)
-        scale = 1.0 if job.divides == 0 else 1.0 / weight if weight != 0.0 else 0.0
-        l2 = _penalty_strength(job, weight)
-        if rows >= job.rows_to_halve and rows <= job.capacity:
+        weight, rule = weight_sum(job, numbers, rows, zero), _rule_of(job, thread, s)
+        scale = gradient_scale(job, weight)
+        l2 = penalty_strength(job.l2, job.l2_by_row, weight)
+        if rows >= job.rows_to_halve and rows <= job.part_rows:
             loss, phase = _halved_step(job, s, numbers, rows, rule, l2, scale, thread, phase, room)
         else:
             loss, phase = _shared_step(job, s, numbers, rows, rule, l2, scale, thread, phase, room)
@@ -457,8 +438,8 @@ def _gradient(job, thread, room):
     bounds, log, losses = int32_pointer(job.bounds), pointer(job.log, 1.0), pointer(job.row_losses, 1.0)
     numbers, rows = at(int32_pointer(job.order), np.int64(bounds[0])), np.int64(bounds[1] - bounds[0])
     loss = 0.0
-    for part in range(0, rows, job.capacity):
-        here = min(job.capacity, rows - part)
+    for part in range(0, rows, job.part_rows):
+        here = min(job.part_rows, rows - part)
         share, dropping = _share(here, thread, threads), (job.count, job.dropout, job.first_row + part)
         _forward_and_back(job, at(numbers, part), share, dropping, 1.0, room)
         wait(job.flags, thread, threads, phase + 1)
@@ -468,7 +449,7 @@ def _gradient(job, thread, room):
         phase += 2
         wait(job.flags, thread, threads, phase)
     if thread == 0:
-        log[0], log[1] = loss, _weight_sum(job, numbers, rows, zero)
+        log[0], log[1] = loss, weight_sum(job, numbers, rows, zero)
 
 
 @njit(**JIT)
@@ -476,8 +457,8 @@ def _apply(job, thread, zero):
     """Make one update from sums in the vector of gradients; `log` has the sum of weights, and then the penalty."""
     log, sums = pointer(job.log, 1.0), pointer(job.block_sums, 1.0)
     weight, rule = log[1], _rule_of(job, thread, 0)
-    factor = 1.0 if job.divides == 0 else 1.0 / weight if weight != 0.0 else 0.0
-    l2 = _penalty_strength(job, weight)
+    factor = gradient_scale(job, weight)
+    l2 = penalty_strength(job.l2, job.l2_by_row, weight)
     phase = _update_from_gradients(job, rule, l2, factor, thread, 0, zero) + 1
     wait(job.flags, thread, job.threads, phase)
     if thread == 0:
@@ -521,7 +502,7 @@ def entry(dtype: str) -> tuple[Any, Any]:
             _gradient(job, thread, room)
         elif job.mode == APPLY:
             _apply(job, thread, zero_of_dtype)
-        else:
+        elif job.mode == EVALUATE or job.mode == PREDICT:
             _outputs(job, thread, room)
         restore_mode(mode)
 

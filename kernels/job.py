@@ -85,7 +85,7 @@ RULE = np.dtype(
 )
 """An optimizer, by its number in `RULES`, and the numbers of one step, in the precision in which they are computed."""
 
-TRAIN, GRADIENT, APPLY, EVALUATE, PREDICT = range(5)
+TRAIN, GRADIENT, APPLY, EVALUATE, PREDICT, NOTHING = range(6)
 """What a job may be; see the functions of `epoch`."""
 
 JOB = np.dtype(
@@ -96,8 +96,9 @@ JOB = np.dtype(
         ("flags", np.int64),
         ("layers", np.int64),
         ("layer_count", np.int64),
-        # Rows that the activations have room for, and from how many on a batch goes in halves.
+        # Rows that the activations have room for; after how many a batch goes in parts, and from how many on in halves.
         ("capacity", np.int64),
+        ("part_rows", np.int64),
         ("rows_to_halve", np.int64),
         # The data.
         ("source", np.int64),
@@ -154,4 +155,4 @@ def scratch_size(panel: int, outputs: int) -> int:
 
     The gradient of a block of weights and of as many biases; or a group of rows, with their targets.
     """
-    return max(panel * (panel + 1), 2 * panel * (1 + outputs))
+    return max(panel * (panel + 1), 2 * panel * (1 + outputs)) + panel

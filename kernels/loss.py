@@ -256,3 +256,22 @@ def losses_and_deltas(job, outputs, deltas, numbers, rows, count, scale, row_los
         for j in range(0, count, panel):
             target = at(deltas, (j // panel) * next_panel + i * panel)
             transpose(at(group, j * lanes), lanes, target, panel, min(panel, count - j), here, panel)
+
+
+@njit(**JIT)
+def weight_sum(job: Any, numbers: Any, rows: int, zero: Any) -> float:
+    """The sum of the weights of rows, by their numbers; how many they are, where rows have no weights."""
+    if job.weights == 0:
+        return float(rows)
+    weights, total = pointer(job.weights, zero), 0.0
+    for i in range(rows):
+        total += np.float64(weights[numbers[i]])
+    return total
+
+
+@njit(**JIT)
+def gradient_scale(job: Any, weight: float) -> float:
+    """What to multiply the gradient of a sum of losses by; without any weight there is no gradient."""
+    if job.divides == 0:
+        return 1.0
+    return 1.0 / weight if weight != 0.0 else 0.0

@@ -104,6 +104,14 @@ def update(
 
 
 @njit(**JIT)
+def penalty_strength(l2: float, by_row: int, weight: float) -> float:
+    """What the gradient of the penalty multiplies weights by, in a batch whose rows weigh so much."""
+    if not by_row:
+        return l2
+    return l2 / weight if weight != 0.0 else 0.0
+
+
+@njit(**JIT)
 def penalise(l2: float, factor: float, p: Any, gradient: Any, n: int) -> None:
     """gradient = factor * gradient + l2 * p, where the norm of all of it is needed before the update."""
     wide_vectors()

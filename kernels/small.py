@@ -13,9 +13,9 @@ from numba import njit, types
 from nnaccel.kernels.activation import IDENTITY, activate, chain
 from nnaccel.kernels.dropout import drop, step_key, threshold
 from nnaccel.kernels.job import APPLY, EVALUATE, GRADIENT, JOB, LAYER, RULE, SOURCE, TRAIN
-from nnaccel.kernels.loss import row_loss
+from nnaccel.kernels.loss import gradient_scale, row_loss, weight_sum
 from nnaccel.kernels.memory import JIT, at, int32_pointer, like, pointer, records_of
-from nnaccel.kernels.optimizer import penalise, prepare, sum_of_squares, update
+from nnaccel.kernels.optimizer import penalise, penalty_strength, prepare, sum_of_squares, update
 from nnaccel.kernels.rows import gather
 from nnaccel.kernels.team import flush_subnormals, restore_mode
 
@@ -118,23 +118,13 @@ def _losses(job, numbers, rows, scale, losses, zero):
 
 
 @njit(**JIT)
-def _weight_sum(job, numbers, rows, zero):
-    if job.weights == 0:
-        return float(rows)
-    weights, total = pointer(job.weights, zero), 0.0
-    for i in range(rows):
-        total += np.float64(weights[numbers[i]])
-    return total
-
-
-@njit(**JIT)
 def _gradients(job, numbers, rows, first_row, count, dropout, scale, zero):
     """The gradient of a batch, into the vector of gradients, and the sum of its losses."""
     gradient, losses, loss = pointer(job.gradient, zero), pointer(job.row_losses, 1.0), 0.0
     for i in range(job.gradient_size):
         gradient[i] = zero
-    for part in range(0, rows, job.capacity):
-        here, own, dropping = min(job.capacity, rows - part), at(numbers, part), (count, dropout, first_row + part)
+    for part in range(0, rows, job.part_rows):
+        here, own, dropping = min(job.part_rows, rows - part), at(numbers, part), (count, dropout, first_row + part)
         _inputs(job, own, here, zero)
         _forward(job, here, dropping, zero)
         loss += _losses(job, own, here, scale, losses, zero)
@@ -171,24 +161,17 @@ def _update(job, rule, l2, factor, zero):
 
 
 @njit(**JIT)
-def _penalty_strength(job, weight):
-    if job.l2_by_row:
-        return job.l2 / weight if weight != 0.0 else 0.0
-    return job.l2
-
-
-@njit(**JIT)
 def _train(job, zero):
     """Make the steps of the job."""
     bounds, order, rule = int32_pointer(job.bounds), int32_pointer(job.order), _rule(job.rules, 0)
     steps, log = pointer(job.steps, 1.0), pointer(job.log, 1.0)
     for s in range(job.step_count):
         numbers, rows, step = at(order, np.int64(bounds[s])), np.int64(bounds[s + 1] - bounds[s]), at(steps, 4 * s)
-        weight = _weight_sum(job, numbers, rows, zero)
-        scale = 1.0 if job.divides == 0 else 1.0 / weight if weight != 0.0 else 0.0
+        weight = weight_sum(job, numbers, rows, zero)
+        scale = gradient_scale(job, weight)
         loss = _gradients(job, numbers, rows, 0, job.count + s, step[3], scale, zero)
         prepare(rule, step[0], step[1], step[2], job.count + s + 1)
-        penalty = _update(job, rule, _penalty_strength(job, weight), 1.0, zero)
+        penalty = _update(job, rule, penalty_strength(job.l2, job.l2_by_row, weight), 1.0, zero)
         log[3 * s], log[3 * s + 1], log[3 * s + 2] = loss, weight, penalty
 
 
@@ -198,7 +181,7 @@ def _gradient(job, zero):
     bounds, log = int32_pointer(job.bounds), pointer(job.log, 1.0)
     numbers, rows = at(int32_pointer(job.order), np.int64(bounds[0])), np.int64(bounds[1] - bounds[0])
     log[0] = _gradients(job, numbers, rows, job.first_row, job.count, job.dropout, 1.0, zero)
-    log[1] = _weight_sum(job, numbers, rows, zero)
+    log[1] = weight_sum(job, numbers, rows, zero)
 
 
 @njit(**JIT)
@@ -206,9 +189,9 @@ def _apply(job, zero):
     """Make one update from sums in the vector of gradients; `log` has the sum of weights, and then the penalty."""
     log, step, rule = pointer(job.log, 1.0), pointer(job.steps, 1.0), _rule(job.rules, 0)
     weight = log[1]
-    factor = 1.0 if job.divides == 0 else 1.0 / weight if weight != 0.0 else 0.0
+    factor = gradient_scale(job, weight)
     prepare(rule, step[0], step[1], step[2], job.count + 1)
-    log[2] = _update(job, rule, _penalty_strength(job, weight), factor, zero)
+    log[2] = _update(job, rule, penalty_strength(job.l2, job.l2_by_row, weight), factor, zero)
 
 
 @njit(**JIT)

@@ -1,6 +1,5 @@
 """The program that runs plans on the fused CPU kernels: it gives them jobs, and threads to do them."""
 
-import _thread
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from nnaccel.activations import ACTIVATIONS
 from nnaccel.arrays import Array
 from nnaccel.cost import multiply_adds_per_row
+from nnaccel.errors import check
 from nnaccel.kernels import host, native
 from nnaccel.kernels import job as names
 from nnaccel.kernels.job import (
@@ -16,6 +16,7 @@ from nnaccel.kernels.job import (
     GRADIENT,
     JOB,
     LINE,
+    NOTHING,
     PREDICT,
     ROW_KINDS,
     RULE,
@@ -32,7 +33,7 @@ from nnaccel.optimizers import OPTIMIZERS, Adam, Step
 from nnaccel.plan import Plan
 from nnaccel.program import Program, Rows, Run, TrainingState, check_order, check_rows, check_slice
 from nnaccel.reference import GradientSums
-from nnaccel.threads import allowed_threads, busy_cores
+from nnaccel.threads import allowed_threads, busy_cores, run_team
 
 ACTIVATION_BYTES = 1 << 25
 """How much room the activations of one part of a batch may take; longer batches go in parts."""
@@ -80,37 +81,22 @@ class FusedProgram(Program):
 
 
 class FusedRun(Run):
-    """A fused program at work: its buffers, and a job that points to them."""
+    """A fused program at work: its memory, and a job that points to it."""
 
     def __init__(
         self, program: FusedProgram, state: TrainingState, rows: Rows, batch_size: int | None, threads: int | None
     ) -> None:
         self.plan, self._layout, self._native = program.plan, program.layout, program.native
-        plan, layout = self.plan, self._layout
-        self._dtype = np.dtype(plan.dtype)
+        self._dtype = np.dtype(self.plan.dtype)
         self._cores = usable_cores()
-        self._threads = allowed_threads(threads, self._cores) if len(layout.blocks) else 1
+        self._threads = allowed_threads(threads, self._cores) if self._layout.blocks.size else 1
+        self._multiply_adds = multiply_adds_per_row(self.plan) * self._dtype.itemsize // 4
+        self._part_rows = _part_rows(self.plan, self._layout)
+        self._rows_to_halve = rows_to_halve(self.plan, self._layout)
         self._job = np.zeros(1, JOB)
-        self._kept: dict[str, np.ndarray] = {}
+        self._memory: dict[str, np.ndarray] = {}
         self._capacity = 0
-        for name, size in (("parameters", layout.size), ("transposed", layout.transposed_size)):
-            self._room(name, size)
-        for name, _ in zip(("slot_1", "slot_2"), plan.optimizer.slots, strict=False):
-            self._room(name, layout.size)
-        self._multiply_adds = multiply_adds_per_row(plan) * self._dtype.itemsize // 4
-        self._rows_to_halve = rows_to_halve(plan, layout)
-        if not len(layout.blocks):
-            self._room("gradient", layout.size)
-        self._room("zeros", host.panel(plan.dtype))
-        self._keep("blocks", layout.blocks)
-        self._keep("block_sums", np.zeros((len(layout.blocks), 2)))
-        self._fill(
-            block_count=len(layout.blocks),
-            gradient_size=layout.size,
-            rows_to_halve=self._rows_to_halve,
-            **_plan_fields(plan),
-        )
-        self._rule = _rule(plan)
+        self._prepare_job()
         self.replace(rows)
         self.restore(state)
         self._make_room(min(batch_size or 1, len(rows.x)))
@@ -120,13 +106,15 @@ class FusedRun(Run):
         log = np.zeros((len(steps), 3))
         if not len(steps):
             return log
-        longest = int(np.diff(bounds).max())
+        longest, rows = int(np.diff(bounds).max()), int(bounds[-1] - bounds[0])
         self._make_room(longest)
-        if longest > self._capacity or self.plan.clip_norm is not None or longest >= self._rows_to_halve:
-            self._room("gradient", 2 * self._layout.size)
-        work = self._order(order), np.ascontiguousarray(bounds, np.int32), np.ascontiguousarray(steps, np.float64)
-        rows = int(bounds[-1] - bounds[0])
-        self._do(TRAIN, rows, rows // len(steps), *work, log)
+        if self.plan.clip_norm is not None or longest > self._part_rows or longest >= self._rows_to_halve:
+            self._gradient_room()
+        steps = np.ascontiguousarray(steps, np.float64)
+        bounds = np.ascontiguousarray(bounds, np.int32)
+        self._do(
+            TRAIN, len(steps), (rows, rows // len(steps)), order=_int32(order), bounds=bounds, steps=steps, log=log
+        )
         self._count += len(steps)
         return log
 
@@ -135,18 +123,18 @@ class FusedRun(Run):
         if not len(order):
             return GradientSums(0.0, 0.0, np.zeros(self.plan.network.size, self._dtype))
         self._make_room(len(order))
-        gradient = self._room("gradient", 2 * self._layout.size)
-        log = np.zeros(3)
-        self._fill(first_row=first_row, dropout=dropout)
-        bounds = np.array([0, len(order)], np.int32)
-        self._do(GRADIENT, len(order), self._capacity, self._order(order), bounds, None, log)
+        gradient, log, bounds = self._gradient_room(), np.zeros(3), np.array([0, len(order)], np.int32)
+        self._set(first_row=first_row, dropout=dropout)
+        rows = (len(order), min(len(order), self._part_rows))
+        self._do(GRADIENT, 1, rows, order=_int32(order), bounds=bounds, log=log)
         return GradientSums(float(log[0]), float(log[1]), self._layout.unpack(gradient))
 
     def apply(self, sums: GradientSums, step: Step) -> float:
-        gradient = self._room("gradient", 2 * self._layout.size)
+        gradient = self._gradient_room()
+        gradient[:] = 0
         self._layout.pack(np.asarray(sums.gradient, self._dtype), gradient)
         log = np.array([0.0, float(sums.weight), 0.0])
-        self._do(APPLY, 1, 1, None, None, np.array([step], np.float64), log)
+        self._do(APPLY, 1, (1, 1), steps=np.array([step], np.float64), log=log)
         self._count += 1
         return float(log[2])
 
@@ -155,150 +143,145 @@ class FusedRun(Run):
         losses = np.zeros(len(order))
         if len(order):
             self._make_room(min(ROWS_OF_PREDICTIONS, len(order)))
-            self._fill(row_losses=losses.ctypes.data)
-            self._do(EVALUATE, len(order), self._capacity, self._order(order), None, None, None, count=len(order))
-            self._fill(row_losses=self._kept["row_losses"].ctypes.data)
+            self._do(EVALUATE, len(order), (len(order),) * 2, order=_int32(order), row_losses=losses)
         weights = len(order) if self._weights is None else self._weights[order].sum(dtype=np.float64)
         return float(losses.sum()), float(weights)
 
     def predict(self, x: Array) -> np.ndarray:
         x = np.asarray(x)
+        shape = self.plan.network.input_shape
+        check(x.shape[1:] == shape, f"rows of the shape {x.shape[1:]} for {shape}.")
         outputs = np.empty((len(x), self.plan.outputs), self._dtype)
-        if not len(x):
-            return outputs
-        self._make_room(min(ROWS_OF_PREDICTIONS, len(x)))
-        own = self._job["source"][0]
-        source, held = _source(x)
-        self._fill(source=source.ctypes.data, predictions=outputs.ctypes.data)
-        order = np.arange(len(x), dtype=np.int32)
-        self._do(PREDICT, len(x), self._capacity, order, None, None, None, count=len(x))
-        self._fill(source=own)
-        del held
+        if len(x):
+            self._make_room(min(ROWS_OF_PREDICTIONS, len(x)))
+            source, x = _source(x)
+            order = np.arange(len(x), dtype=np.int32)
+            self._do(PREDICT, len(x), (len(x),) * 2, order=order, source=source, predictions=outputs)
         return outputs
 
     def replace(self, rows: Rows) -> None:
         check_rows(self.plan, rows)
         self._rows = len(rows.x)
         source, self._x = _source(rows.x)
-        self._keep("source", source)
         labels = self.plan.loss.targets == "labels"
-        self._keep("targets", np.ascontiguousarray(rows.targets, np.int32 if labels else self._dtype))
-        self._weights = None
-        self._fill(weights=0)
-        if rows.weights is not None:
-            self._weights = np.ascontiguousarray(rows.weights, self._dtype)
-            self._keep("weights", self._weights)
+        targets = np.ascontiguousarray(rows.targets, np.int32 if labels else self._dtype)
+        self._weights = None if rows.weights is None else np.ascontiguousarray(rows.weights, self._dtype)
+        self._keep(source=source, targets=targets)
+        self._set(weights=0)
+        if self._weights is not None:
+            self._keep(weights=self._weights)
 
     def state(self) -> TrainingState:
-        slots = [self._kept[name] for name in ("slot_1", "slot_2") if name in self._kept]
-        vectors = [self._layout.unpack(vector) for vector in (self._kept["parameters"], *slots)]
-        return TrainingState(vectors[0], tuple(vectors[1:]), self._count, self._seed)
+        parameters, *slots = (self._layout.unpack(self._memory[name]) for name in self._vectors())
+        return TrainingState(parameters, tuple(slots), self._count, self._seed)
 
     def restore(self, state: TrainingState) -> None:
-        layout, kept = self._layout, self._kept
-        for name, vector in zip(("parameters", "slot_1", "slot_2"), (state.parameters, *state.slots), strict=False):
-            layout.pack(np.asarray(vector, self._dtype), kept[name])
-        layout.transpose(kept["parameters"], kept["transposed"])
+        for name, vector in zip(self._vectors(), (state.parameters, *state.slots), strict=True):
+            self._memory[name][:] = 0  # also padding, which is NaN once a training has diverged
+            self._layout.pack(np.asarray(vector, self._dtype), self._memory[name])
+        self._memory["transposed"][:] = 0
+        self._layout.transpose(self._memory["parameters"], self._memory["transposed"])
         self._count, self._seed = state.count, state.seed
 
-    def _do(
-        self,
-        mode: int,
-        rows: int,
-        rows_of_step: int,
-        order: np.ndarray | None,
-        bounds: np.ndarray | None,
-        steps: np.ndarray | None,
-        log: np.ndarray | None,
-        count: int | None = None,
-    ) -> None:
-        """Have the kernel do one job, on as many threads as it is worth."""
-        self._fill(
-            mode=mode,
-            step_count=count if count is not None else 0 if steps is None else len(steps),
-            count=self._count,
-            seed=_signed(self._seed),
-            order=_address(order),
-            bounds=_address(bounds),
-            steps=_address(steps),
-            log=_address(log),
-        )
-        with busy_cores(self._worthwhile(rows, rows_of_step), self._cores) as granted:
-            self._run(granted)
+    def _vectors(self) -> list[str]:
+        """The names in the job of what makes up a state."""
+        return ["parameters", "slot_1", "slot_2"][: 1 + len(self.plan.optimizer.slots)]
 
-    def _run(self, threads: int) -> None:
-        job, address = self._native.function, self._job.ctypes.data
-        panel = host.panel(self.plan.dtype)
-        self._kept["flags"] = flags = np.zeros((threads + 2) * LINE // 8, np.int64)
-        size = scratch_size(panel, self.plan.outputs) + panel
-        self._room("scratch", size * threads)
-        self._kept["rules"] = rules = np.repeat(self._rule, threads)
-        firsts = self._first_blocks(threads)
-        self._fill(
-            threads=threads,
-            flags=flags.ctypes.data + (-flags.ctypes.data) % LINE,
-            scratch_size=size,
-            rules=rules.ctypes.data,
-            first_blocks=firsts.ctypes.data,
+    def _prepare_job(self) -> None:
+        """Fill in what never changes, and take the memory that every job needs."""
+        layout, plan = self._layout, self.plan
+        for name in self._vectors():
+            self._room(name, layout.size)
+        self._room("transposed", layout.transposed_size)
+        self._room("zeros", host.panel(plan.dtype))
+        if not layout.blocks.size:
+            self._gradient_room()
+        self._rule = _rule(plan)
+        self._keep(blocks=layout.blocks, block_sums=np.zeros((len(layout.blocks), 2)))
+        self._set(
+            block_count=len(layout.blocks),
+            gradient_size=layout.size,
+            part_rows=self._part_rows,
+            rows_to_halve=self._rows_to_halve,
+            scratch_size=scratch_size(host.panel(plan.dtype), plan.outputs),
+            **_plan_fields(plan),
         )
-        ends = [_start(job, address, thread) for thread in range(1, threads)]
-        job(address, 0)
-        for end in ends:
-            end.acquire()
 
-    def _first_blocks(self, threads: int) -> np.ndarray:
-        """The number of each thread's first block, so that all have about as much to do."""
-        done = np.cumsum(self._layout.costs)
-        if not len(done):
-            return np.zeros(threads + 1, np.int64)
-        goals = done[-1] * np.arange(1, threads) / threads
-        firsts = np.array([0, *(np.abs(done[:, None] - goals).argmin(axis=0) + 1), len(done)], np.int64)
-        return np.maximum.accumulate(firsts)
+    def _do(self, mode: int, count: int, rows: tuple[int, int], **arrays: np.ndarray) -> None:
+        """Have the kernel do one job of `count` steps or rows, with these arrays, on as many threads as pay.
+
+        `rows` is how many rows it has in all, and in each step.
+        """
+        used = {name: self._memory[name] for name in ("source", "row_losses")} | arrays
+        self._set(mode=mode, step_count=count, count=self._count, seed=_signed(self._seed))
+        self._set(**{name: array.ctypes.data for name, array in used.items()})
+        with busy_cores(self._worthwhile(*rows), self._cores) as granted:
+            flags, address = np.zeros((granted + 2) * LINE // 8, np.int64), self._job.ctypes.data
+            self._keep(flags=flags[-flags.ctypes.data % LINE // 8 :], rules=np.repeat(self._rule, granted))
+            self._room("scratch", granted * int(self._job["scratch_size"][0]))
+            # Also what an interrupted thread still reads has to be kept until it ends.
+            held = (self._memory.copy(), used, self._job)
+            run_team(lambda thread: self._native.function(address, thread), granted, self._begin, self._abandon, held)
+
+    def _begin(self, threads: int) -> None:
+        """The first thread is about to begin, and so many there are."""
+        self._set(threads=threads)
+        self._keep(first_blocks=self._layout.first_blocks(threads))
+
+    def _abandon(self) -> None:
+        """Let threads go that wait for the first one, which never comes."""
+        self._set(mode=NOTHING)
+        self._memory["flags"][0] = 1
 
     def _worthwhile(self, rows: int, rows_of_step: int) -> int:
-        """How many threads pay for steps of so many rows, and for so many rows in all."""
+        """How many threads pay for so many rows in all, and in each step."""
         if rows * self._multiply_adds < LEAST_FOR_THREADS:
             return 1
         return max(1, min(self._threads, rows_of_step * self._multiply_adds // LEAST_FOR_A_THREAD))
 
     def _make_room(self, rows: int) -> None:
-        """Have room for the activations of so many rows, or as many as there may be."""
-        row_bytes = 3 * self._dtype.itemsize * sum(self._layout.columns(shape[0]) for shape in self.plan.network.shapes)
-        rows = min(-(-rows // 4) * 4, max(64, ACTIVATION_BYTES // row_bytes // 4 * 4))
-        rows = max(rows, 4 * self._threads)  # each thread predicts in a share of its own
-        if rows <= self._capacity:
-            return
-        self._capacity = rows
-        table, size = self._layout.table(rows)
-        self._keep("layers", table)
-        self._kept.pop("activations", None)
-        self._room("activations", size)
-        self._keep("row_losses", np.zeros(rows))
-        self._fill(capacity=rows, layer_count=len(table))
+        """Have room for the activations of so many rows, or of a part; and of some for each thread, which predicts alone."""
+        rows = max(-(-min(rows, self._part_rows) // 4), self._threads) * 4
+        if rows > self._capacity:
+            self._capacity = rows
+            table, size = self._layout.table(rows)
+            self._memory.pop("activations", None)  # before the new ones are taken
+            self._room("activations", size)
+            self._keep(layers=table, row_losses=np.zeros(rows))
+            self._set(capacity=rows, layer_count=len(table))
 
-    def _order(self, order: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(order, np.int32)
+    def _gradient_room(self) -> np.ndarray:
+        """Memory for the gradients of two halves of a batch."""
+        return self._room("gradient", 2 * self._layout.size)
 
     def _room(self, name: str, size: int) -> np.ndarray:
-        """Memory for so many elements, all zero at first, at a multiple of a vector; the same at the next call."""
-        if name not in self._kept or len(self._kept[name]) < size:
-            self._keep(name, aligned_zeros(size, self._dtype))
-        return self._kept[name]
+        """Memory for so many elements, zero at first, at a multiple of a vector; the same at the next call."""
+        if name not in self._memory or len(self._memory[name]) < size:
+            self._keep(**{name: aligned_zeros(size, self._dtype)})
+        return self._memory[name]
 
-    def _keep(self, name: str, array: np.ndarray) -> None:
-        self._kept[name] = array
-        self._fill(**{name: array.ctypes.data})
+    def _keep(self, **arrays: np.ndarray) -> None:
+        """Have the job point to arrays, and keep them as long."""
+        self._memory |= arrays
+        self._set(**{name: array.ctypes.data for name, array in arrays.items()})
 
-    def _fill(self, **fields: Any) -> None:
+    def _set(self, **fields: float) -> None:
         for name, value in fields.items():
             self._job[name] = value
+
+
+def _part_rows(plan: Plan, layout: Layout) -> int:
+    """After how many rows a batch goes in parts. Like all that decides in which order rows are added up, it must not
+    depend on how many threads there are."""
+    row = 3 * np.dtype(plan.dtype).itemsize * sum(layout.columns(shape[0]) for shape in plan.network.shapes)
+    return max(64, ACTIVATION_BYTES // row // 4 * 4)
 
 
 def rows_to_halve(plan: Plan, layout: Layout) -> int:
     """From how many rows on a batch goes in halves, each by half of the threads.
 
     Between cores then go gradients of weights instead of activations; that pays where these are more, and the work is
-    enough for two threads. It must not depend on how many threads there are: it decides in which order rows are added up.
+    enough for two threads.
     """
     columns = sum(layout.columns(shape[0]) for shape in plan.network.shapes)
     enough = 2 * LEAST_FOR_A_THREAD // (multiply_adds_per_row(plan) * np.dtype(plan.dtype).itemsize // 4)
@@ -313,23 +296,8 @@ def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
     return room[start : start + size]
 
 
-def _start(job: Any, address: int, thread: int) -> Any:
-    """Run a job in a new thread; the lock is open once that is done."""
-    end = _thread.allocate_lock()
-    end.acquire()
-
-    def run() -> None:
-        try:
-            job(address, thread)
-        finally:
-            end.release()
-
-    _thread.start_new_thread(run, ())
-    return end
-
-
-def _address(array: np.ndarray | None) -> int:
-    return 0 if array is None else array.ctypes.data
+def _int32(numbers: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(numbers, np.int32)
 
 
 def _signed(seed: int) -> int:
@@ -342,7 +310,7 @@ def _source(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if x.dtype == np.bool_:
         x = x.view(np.uint8)
     if x.dtype.name not in ROW_KINDS or not x.dtype.isnative or not x.flags.aligned or x.strides[1] % x.itemsize:
-        x = np.ascontiguousarray(x, np.float64 if x.dtype.itemsize > 4 else np.float32)
+        x = np.array(x, np.float64 if x.dtype.itemsize > 4 else np.float32, order="C")
     source = np.zeros(1, SOURCE)
     contiguous = x.strides[1] == x.itemsize
     source["address"], source["kind"], source["columns"] = x.ctypes.data, ROW_KINDS.index(x.dtype.name), x.shape[1]

@@ -71,6 +71,15 @@ class Layout(ABC):
     def places(self, number: int) -> tuple[int, int, int]:
         """Where the weights of a layer lie, its biases, and its transposed weights; -1 for what it hasn't."""
 
+    def first_blocks(self, threads: int) -> np.ndarray:
+        """The number of each thread's first block and, last, how many there are; all have about as much to do."""
+        done = np.cumsum(self.costs)
+        if not len(done):
+            return np.zeros(threads + 1, np.int64)
+        goals = done[-1] * np.arange(1, threads) / threads
+        nearest = np.abs(done[:, None] - goals).argmin(axis=0) + 1
+        return np.maximum.accumulate(np.array([0, *nearest, len(done)], np.int64))
+
     def table(self, capacity: int) -> tuple[np.ndarray, int]:
         """The records LAYER of all layers for activations of so many rows, and how many elements these take."""
         records, used = np.zeros(len(self.network.layers), LAYER), 0
