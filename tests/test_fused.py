@@ -385,7 +385,6 @@ def in_form(form):
         return x.astype(form), True
     wide = np.zeros((46, 10), np.float32)
     wide[::2, 1::2] = x
-    unaligned = np.frombuffer(b"?" + x.astype(np.float32).tobytes(), np.uint8)[1:]
     record = np.zeros(23, [("flag", "u1"), ("values", "f4", 5)])
     record["values"] = x
     return {
@@ -393,7 +392,7 @@ def in_form(form):
         "longdouble": (x.astype(np.longdouble), False),
         "big-endian": (x.astype(">f4"), False),
         "big-endian integers": (x.astype(">i8"), False),
-        "unaligned": (np.ndarray((23, 5), np.float32, unaligned), False),
+        "unaligned": (unaligned(x.astype(np.float32)), False),
         "packed records": (record["values"], False),
         "fortran": (np.asfortranarray(x), True),
         "strided": (wide[::2, 1::2], True),
@@ -459,6 +458,25 @@ def test_targets_and_weights_in_every_form(kernel, loss, dtype):
             got = trained(start(p._replace(rows=rows)), p)
             np.testing.assert_array_equal(got[0], want[0])
             assert_same_state(got[1], want[1])
+
+
+@every_dtype
+def test_targets_and_weights_that_are_not_aligned(kernel, dtype):
+    for loss in ("huber", "softmax_cross_entropy"):
+        p = problem(loss, dtype=dtype, weighted=True)
+        kinds = (dtype if loss == "huber" else "int32", dtype)
+        arrays = [unaligned(array.astype(kind)) for array, kind in zip(p.rows[1:], kinds, strict=True)]
+        want, got = trained(start(p), p), trained(start(p._replace(rows=Rows(p.rows.x, *arrays))), p)
+        np.testing.assert_array_equal(got[0], want[0])
+        assert_same_state(got[1], want[1])
+
+
+def unaligned(array):
+    """A copy that begins at an odd address."""
+    memory = np.zeros(array.nbytes + 2, np.uint8)
+    start = 1 - memory.ctypes.data % 2
+    memory[start : start + array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
+    return np.ndarray(array.shape, array.dtype, memory, offset=start)
 
 
 def test_order_and_bounds_of_other_types(kernel):

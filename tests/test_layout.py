@@ -57,18 +57,6 @@ def test_what_is_packed_is_unpacked(layout, dtype, network):
     np.testing.assert_array_equal(np.sort(parameters[parameters != 0]), np.sort(vector[vector != 0]))
 
 
-@every_dtype
-@every_layout
-def test_padding_is_zero_whatever_lay_there(layout, dtype):
-    """After a training that diverged, NaN lies in padding too, and norms are taken of all."""
-    network = NETWORKS["every kind"]
-    layout, vector = layout(network, dtype), vector_of(network, dtype)
-    clean, used = np.zeros(layout.size, dtype), np.full(layout.size, np.nan, dtype)
-    for parameters in (clean, used):
-        layout.pack(vector, parameters)
-    np.testing.assert_array_equal(used, clean)
-
-
 @every_network
 @every_dtype
 def test_places_are_where_the_kernels_look(dtype, network):
