@@ -9,9 +9,10 @@ from numba.extending import intrinsic
 from nnaccel.kernels.job import LINE
 from nnaccel.kernels.memory import JIT, declared
 
-SPINS = 200
-"""How often a thread looks before it gives its core away: some 10 us. Without that, one that was interrupted makes the
-others wait for a whole slice of time."""
+SPINS = 20000
+"""How often a thread looks before it gives its core away, some 0.2 to 1 ms. It has to at some time, or two threads on one
+core wait out each other's slices; too early, and a stranger on its core gets a whole slice of milliseconds at every
+step: with 200, small steps took ten times as long beside a busy process."""
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _X86 = platform.machine().lower() in ("x86_64", "amd64")

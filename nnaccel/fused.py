@@ -47,6 +47,9 @@ LEAST_FOR_A_THREAD = 400_000
 LEAST_FOR_THREADS = 20_000_000
 """Multiply-adds in float32 that a call must have for more than one thread, which have to be started."""
 
+LEAST_ROWS_TO_HALVE = 8
+"""Both halves must have rows, and those go in fours."""
+
 NEAR_BYTES = 1 << 20
 """A table of so many bytes stays in the caches; the rows of a larger one are fetched before they are needed."""
 
@@ -164,8 +167,9 @@ class FusedRun(Run):
         self._rows = len(rows.x)
         source, self._x = _source(rows.x)
         labels = self.plan.loss.targets == "labels"
-        targets = np.ascontiguousarray(rows.targets, np.int32 if labels else self._dtype)
-        self._weights = None if rows.weights is None else np.ascontiguousarray(rows.weights, self._dtype)
+        targets = np.require(rows.targets, np.int32 if labels else self._dtype, ["C", "ALIGNED"])
+        weights = rows.weights
+        self._weights = None if weights is None else np.require(weights, self._dtype, ["C", "ALIGNED"])
         self._keep(source=source, targets=targets)
         self._set(weights=0)
         if self._weights is not None:
@@ -286,7 +290,7 @@ def rows_to_halve(plan: Plan, layout: Layout) -> int:
     columns = sum(layout.columns(shape[0]) for shape in plan.network.shapes)
     enough = 2 * LEAST_FOR_A_THREAD // (multiply_adds_per_row(plan) * np.dtype(plan.dtype).itemsize // 4)
     never = np.iinfo(np.int64).max
-    return max(enough, 2 * layout.size // columns) if plan.clip_norm is None else int(never)
+    return max(enough, 2 * layout.size // columns, LEAST_ROWS_TO_HALVE) if plan.clip_norm is None else int(never)
 
 
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:

@@ -131,8 +131,9 @@ def run_team(
     except BaseException:
         abandon()
         raise
-    for done in others:
-        done.acquire()
+    finally:
+        for done in others:
+            done.acquire()
 
 
 def _started(work: Callable[[int], None], thread: int, held: object) -> Any:
