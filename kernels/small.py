@@ -14,12 +14,19 @@ from nnaccel.kernels.activation import IDENTITY, activate, chain
 from nnaccel.kernels.dropout import drop, step_key, threshold
 from nnaccel.kernels.job import APPLY, EVALUATE, GRADIENT, JOB, LAYER, RULE, SOURCE, TRAIN
 from nnaccel.kernels.loss import gradient_scale, row_loss, weight_sum
-from nnaccel.kernels.memory import JIT, at, int32_pointer, like, pointer, records_of
+from nnaccel.kernels.memory import JIT, at, int32_pointer, lanes_of, like, pointer, records_of
 from nnaccel.kernels.optimizer import penalise, penalty_strength, prepare, sum_of_squares, update
 from nnaccel.kernels.rows import gather
 from nnaccel.kernels.team import flush_subnormals, restore_mode
 
 _job, _layer, _source, _rule = records_of(JOB), records_of(LAYER), records_of(SOURCE), records_of(RULE)
+
+
+@njit(**JIT)
+def _whole_vectors(n, p):
+    """So many elements up to the end of a vector: a few too many cost less than a rest one by one. There is room for them."""
+    lanes = lanes_of(p)
+    return -(-n // lanes) * lanes
 
 
 @njit(**JIT)
@@ -46,7 +53,7 @@ def _forward(job, rows, dropping, zero):
                 for k in range(inputs):
                     total += x[i * inputs + k] * w[k * outputs + j]
                 z[i * outputs + j] = total
-        n = rows * outputs
+        n = _whole_vectors(rows * outputs, z)
         if layer.saved != layer.output or layer.activation != IDENTITY:
             activate(layer.activation, layer.parameter, z, y, n)
         if dropping[1] > 0.0 and layer.dropout > 0.0:
@@ -67,7 +74,13 @@ def _backward(job, rows, dropping, zero):
         if dropping[1] > 0.0 and layer.dropout > 0.0:
             _drop(job, layer, rows, dropping, delta)
         if layer.activation != IDENTITY:
-            chain(layer.activation, layer.parameter, at(activations, layer.saved), delta, rows * outputs)
+            chain(
+                layer.activation,
+                layer.parameter,
+                at(activations, layer.saved),
+                delta,
+                _whole_vectors(rows * outputs, delta),
+            )
         g = at(gradient, layer.weight)
         for k in range(inputs):
             for j in range(outputs):
