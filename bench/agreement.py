@@ -4,10 +4,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from nnaccel.bench.cases import Case, Work
-from nnaccel.bench.contender import SEED, Task
 
 from nnaccel.backends import get_backend
+from nnaccel.bench.cases import Case, Work
+from nnaccel.bench.contender import SEED, Task
 from nnaccel.optimizers import Optimizer
 from nnaccel.program import TrainingState
 

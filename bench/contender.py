@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from nnaccel.bench.cases import Case, Work
 
 from nnaccel.backends import Backend
+from nnaccel.bench.cases import Case, Work
 from nnaccel.optimizers import Optimizer
 from nnaccel.plan import Plan
 from nnaccel.program import Rows, TrainingState

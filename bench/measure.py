@@ -12,7 +12,6 @@ from nnaccel.bench.cases import Case, Work
 from nnaccel.bench.contender import Contender, Task, Training
 from nnaccel.bench.peak import Peak, product
 from nnaccel.bench.stopwatch import Timing, Turn, rounds
-
 from nnaccel.files import first_sentence
 
 Status = Literal["timed", "disagrees", "failed", "left out"]

@@ -5,9 +5,9 @@ import os
 from typing import Any
 
 import numpy as np
+
 from nnaccel.bench.cases import Work
 from nnaccel.bench.contender import Peer, Task, Training
-
 from nnaccel.optimizers import Optimizer
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8

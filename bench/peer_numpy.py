@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
+
 from nnaccel.bench.cases import Case, Work
 from nnaccel.bench.contender import Layers, Peer, Task, Training
 

@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+
 from nnaccel.bench.cases import Case, Work
 from nnaccel.bench.contender import Peer, Task, Training
 

@@ -5,9 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
 from nnaccel.bench.cases import Case, Work
 from nnaccel.bench.contender import Layers, Peer, Task, Training
-
 from nnaccel.optimizers import Adam, Optimizer
 
 _ACTIVATIONS = {"relu": "ReLU", "sigmoid": "Sigmoid"}

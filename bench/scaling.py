@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from nnaccel.backends import Backend
 from nnaccel.bench.cases import Case
 from nnaccel.bench.conditions import read_blas
 from nnaccel.bench.contender import BackendTraining, Task
 from nnaccel.bench.measure import Limits
 from nnaccel.bench.stopwatch import Timing, Turn, rounds
-
-from nnaccel.backends import Backend
 
 FORMAT, VERSION = "nnaccel-scaling", 1
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nnaccel.backends import Backend
 from nnaccel.bench.cases import Case, variants
 from nnaccel.bench.conditions import read_blas, read_conditions
 from nnaccel.bench.contender import BackendContender, Contender, Peer
@@ -12,8 +13,6 @@ from nnaccel.bench.measure import CaseResult, Entry, Limits, measure
 from nnaccel.bench.peak import Peak, installed_libraries, measure_peak
 from nnaccel.bench.peers import PEERS, Skipped, installed_peers
 from nnaccel.bench.schema import FORMAT, VERSION
-
-from nnaccel.backends import Backend
 from nnaccel.errors import check
 
 SECONDS, QUICK_SECONDS = 270.0, 45.0

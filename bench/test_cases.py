@@ -7,12 +7,11 @@ import unittest
 import warnings
 from typing import Any
 
+from nnaccel.backends import backend_class, backend_names, get_backend
 from nnaccel.bench.agreement import Oracle, checked_work
 from nnaccel.bench.cases import Case, variants
 from nnaccel.bench.contender import BackendContender, Contender, Task
 from nnaccel.bench.peers import PEERS
-
-from nnaccel.backends import backend_class, backend_names, get_backend
 
 _ROUNDS = 5
 
