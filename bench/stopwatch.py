@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-PAUSE = 0.05
-"""Seconds before each turn, in which the threads of the one before go to sleep: those of OpenBLAS spin for 26 ms."""
+PAUSE = 0.12
+"""Seconds before each turn, in which the threads of the one before go to sleep: those of OpenBLAS spin for some 0.1 s."""
 
 
 @dataclass(frozen=True)

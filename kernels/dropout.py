@@ -16,6 +16,8 @@ from nnaccel.kernels.memory import JIT, at, like, wide_vectors
 _PARITY = 0x1BD11BDA
 _LANES = 4
 _LANE_VALUES = 1 << 16
+_ROUNDING = 1.5 * 2.0**52
+"""A float64 of this size has no room for fractions."""
 _BLOCKS = 16
 """How many blocks of random bits are drawn at once: a vector of each word."""
 
@@ -86,7 +88,8 @@ def step_key(seed: int, step: int, layer: int) -> Any:
 @njit(**JIT)
 def threshold(rate: float, factor: float) -> int:
     """Which of 65536 values drop a unit: those below round(rate * factor * 65536), and never all."""
-    return min(round(rate * factor * _LANE_VALUES), _LANE_VALUES - 1)
+    # Rounds half to even, as Python does; its function would be a call to a library on some processors.
+    return min(int((rate * factor * _LANE_VALUES + _ROUNDING) - _ROUNDING), _LANE_VALUES - 1)
 
 
 @njit(**JIT)

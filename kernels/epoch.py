@@ -49,9 +49,9 @@ def _forward(job, layer, first, rows, dropping, zero):
             product(a, capacity, b, width, sums, bias, rows, layer.inputs, panel, floor)
         if not done:
             activate(layer.activation, layer.parameter, sums, output, rows * panel)
+        if layer.saves_output and layer.saved != layer.output:
+            activate(IDENTITY, 0.0, output, sums, rows * panel)
         if dropping[1] > 0.0 and layer.dropout > 0.0:
-            if layer.saves_output:
-                activate(IDENTITY, 0.0, output, sums, rows * panel)
             _drop(job, layer, j, first, rows, dropping, output)
 
 
@@ -201,6 +201,13 @@ def _update_block(job, layer, i, j, rule, l2, factor, gradient, bias):
 
 
 @njit(**JIT)
+def _block(job, number):
+    """A block of weights: the number of its layer, its first input and its first output."""
+    place = at(pointer(job.blocks, number), 3 * number)
+    return place[0], place[1], place[2]
+
+
+@njit(**JIT)
 def _blocks(job, thread):
     """The numbers of a thread's blocks: first and last, exclusive."""
     firsts = pointer(job.first_blocks, thread)
@@ -230,12 +237,13 @@ def _ask_for_part(job, coming, number, count):
 @njit(**JIT)
 def _fused_updates(job, rule, l2, rows, coming, thread, room):
     """Gradient and update of a thread's blocks, each while it is in the first-level cache."""
-    zero, blocks, sums = like(room[0], 0.0), pointer(job.blocks, thread), pointer(job.block_sums, 1.0)
+    zero, sums = like(room[0], 0.0), pointer(job.block_sums, 1.0)
     zeros, p = pointer(job.zeros, zero), pointer(job.parameters, zero)
     panel = panel_of(room)
     first, last = _blocks(job, thread)
     for u in range(first, last):
-        layer, i, j = _layer(job.layers, blocks[3 * u]), blocks[3 * u + 1], blocks[3 * u + 2]
+        number, i, j = _block(job, u)
+        layer = _layer(job.layers, number)
         place, n = _place(layer, i, j, panel)
         width, w, b = panel_width(layer.outputs - j, panel), at(p, place), at(p, layer.bias + j)
         if l2 > 0.0:
@@ -253,11 +261,12 @@ def _fused_updates(job, rule, l2, rows, coming, thread, room):
 @njit(**JIT)
 def _gradients(job, rows, adding, coming, thread, zero):
     """The gradient of a thread's blocks, into the vector of gradients, or added to it."""
-    blocks, gradient, zeros = pointer(job.blocks, thread), pointer(job.gradient, zero), pointer(job.zeros, zero)
+    gradient, zeros = pointer(job.gradient, zero), pointer(job.zeros, zero)
     panel = panel_of(gradient)
     first, last = _blocks(job, thread)
     for u in range(first, last):
-        layer, i, j = _layer(job.layers, blocks[3 * u]), blocks[3 * u + 1], blocks[3 * u + 2]
+        number, i, j = _block(job, u)
+        layer = _layer(job.layers, number)
         g, bias = at(gradient, _place(layer, i, j, panel)[0]), at(gradient, layer.bias + j)
         base, stride, bias_base = (g, panel_width(layer.outputs - j, panel), bias) if adding else (zeros, 0, zeros)
         _block_gradient(job, layer, i, j, (0, rows), g, base, stride, bias, bias_base, like(zero, 1.0))
@@ -268,7 +277,7 @@ def _gradients(job, rows, adding, coming, thread, zero):
 def _half_of_batch(job, numbers, rows, half, dropping, scale, thread, phase, room):
     """Forward, back and the gradient of a half of the batch, by half of the threads; by the only one, of both halves."""
     zero, threads, size = like(room[0], 0.0), job.threads, job.gradient_size
-    blocks, zeros, panel = pointer(job.blocks, thread), pointer(job.zeros, zero), panel_of(room)
+    zeros, panel = pointer(job.zeros, zero), panel_of(room)
     middle = _share(rows, 1, 2)[0]
     start, count = (middle, rows - middle) if half == 1 else (0, middle)
     before = threads // 2 if half == 1 else 0
@@ -280,7 +289,8 @@ def _half_of_batch(job, numbers, rows, half, dropping, scale, thread, phase, roo
         wait(job.flags, thread, threads, phase)
     gradient = at(pointer(job.gradient, zero), half * size)
     for u in range(job.block_count * rank // members, job.block_count * (rank + 1) // members):
-        layer, i, j = _layer(job.layers, blocks[3 * u]), blocks[3 * u + 1], blocks[3 * u + 2]
+        number, i, j = _block(job, u)
+        layer = _layer(job.layers, number)
         g, bias = at(gradient, _place(layer, i, j, panel)[0]), at(gradient, layer.bias + j)
         _block_gradient(job, layer, i, j, (start, count), g, zeros, 0, bias, zeros, like(zero, 1.0))
 
@@ -288,11 +298,12 @@ def _half_of_batch(job, numbers, rows, half, dropping, scale, thread, phase, roo
 @njit(**JIT)
 def _updates_from_halves(job, rule, l2, coming, thread, zero):
     """Add up the gradients of both halves for a thread's blocks, and update these."""
-    blocks, sums, p = pointer(job.blocks, thread), pointer(job.block_sums, 1.0), pointer(job.parameters, zero)
+    sums, p = pointer(job.block_sums, 1.0), pointer(job.parameters, zero)
     one, other, panel = pointer(job.gradient, zero), at(pointer(job.gradient, zero), job.gradient_size), panel_of(p)
     first, last = _blocks(job, thread)
     for u in range(first, last):
-        layer, i, j = _layer(job.layers, blocks[3 * u]), blocks[3 * u + 1], blocks[3 * u + 2]
+        number, i, j = _block(job, u)
+        layer = _layer(job.layers, number)
         w, n = _place(layer, i, j, panel)
         b, width = layer.bias + j, panel_width(layer.outputs - j, panel)
         penalise(1.0, 1.0, at(other, w), at(one, w), n)
@@ -307,12 +318,13 @@ def _updates_from_halves(job, rule, l2, coming, thread, zero):
 @njit(**JIT)
 def _squares(job, l2, factor, thread, zero):
     """Penalise the gradient of a thread's blocks, and add up the squares of their weights and of their gradients."""
-    blocks, sums = pointer(job.blocks, thread), pointer(job.block_sums, 1.0)
+    sums = pointer(job.block_sums, 1.0)
     p, gradient = pointer(job.parameters, zero), pointer(job.gradient, zero)
     panel = panel_of(p)
     first, last = _blocks(job, thread)
     for u in range(first, last):
-        layer, i, j = _layer(job.layers, blocks[3 * u]), blocks[3 * u + 1], blocks[3 * u + 2]
+        number, i, j = _block(job, u)
+        layer = _layer(job.layers, number)
         w, n = _place(layer, i, j, panel)
         sums[2 * u] = sum_of_squares(at(p, w), n)
         penalise(l2, factor, at(p, w), at(gradient, w), n)
@@ -326,11 +338,12 @@ def _squares(job, l2, factor, thread, zero):
 @njit(**JIT)
 def _updates(job, rule, factor, thread, zero):
     """The optimizer's step for a thread's blocks, from the vector of gradients."""
-    blocks, gradient = pointer(job.blocks, thread), pointer(job.gradient, zero)
+    gradient = pointer(job.gradient, zero)
     panel = panel_of(gradient)
     first, last = _blocks(job, thread)
     for u in range(first, last):
-        layer, i, j = _layer(job.layers, blocks[3 * u]), blocks[3 * u + 1], blocks[3 * u + 2]
+        number, i, j = _block(job, u)
+        layer = _layer(job.layers, number)
         g, bias = at(gradient, _place(layer, i, j, panel)[0]), at(gradient, layer.bias + j)
         _update_block(job, layer, i, j, rule, 0.0, factor, g, bias)
 
@@ -485,6 +498,7 @@ def _outputs(job, thread, room):
             outputs = at(activations, last.output + first * panel)
             target = at(predictions, row * last.outputs)
             scatter(outputs, job.capacity * panel, rows, last.outputs, target, panel)
+    wait(job.flags, thread, job.threads, 1)  # nobody may still be at work when the call returns
 
 
 def entry(dtype: str) -> tuple[Any, Any]:

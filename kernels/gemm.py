@@ -5,7 +5,7 @@ A panel is a few columns of a matrix, as many as the tile has, row after row in 
 writes memory in the order in which it lies, transposed or not, and nothing is ever packed.
 
 Panels of activations are always full. The last panel of weights is one vector wide where its columns fit in. What is
-beyond the last column is zero in weights, and in activations never read.
+beyond the last column is zero in weights; in activations it may be anything, and changes nothing.
 """
 
 import numpy as np

@@ -51,7 +51,7 @@ LAYER = np.dtype(
         # Into the parameters: the weights, and the biases, -1 for none.
         ("weight", np.int64),
         ("bias", np.int64),
-        # Into the transposed weights; -1 for the first layer, which passes no gradient on.
+        # Into the transposed weights; -1 for the first layer, which passes no gradient on, and for a single output.
         ("transposed", np.int64),
         # Into the activations: what comes in, what the derivative takes, what goes out, and the gradient of the sums. The
         # second and the third may be the same.
@@ -104,7 +104,6 @@ JOB = np.dtype(
         ("source", np.int64),
         ("targets", np.int64),
         ("weights", np.int64),
-        ("labels", np.int64),
         # The work: row numbers, where each batch begins, the numbers of each step, and what is to be told of it.
         ("order", np.int64),
         ("bounds", np.int64),

@@ -56,9 +56,9 @@ def _forward(job, rows, dropping, zero):
         n = _whole_vectors(rows * outputs, z)
         if layer.saved != layer.output or layer.activation != IDENTITY:
             activate(layer.activation, layer.parameter, z, y, n)
+        if layer.saves_output and layer.saved != layer.output:
+            activate(np.int64(IDENTITY), 0.0, y, z, n)
         if dropping[1] > 0.0 and layer.dropout > 0.0:
-            if layer.saves_output:
-                activate(np.int64(IDENTITY), 0.0, y, z, n)
             _drop(job, layer, rows, dropping, y)
 
 

@@ -1,5 +1,6 @@
 """The program that runs plans on the fused CPU kernels: it gives them jobs, and threads to do them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from nnaccel.machine import usable_cores
 from nnaccel.network import Dense
 from nnaccel.optimizers import OPTIMIZERS, Adam, Step
 from nnaccel.plan import Plan
-from nnaccel.program import Program, Rows, Run, TrainingState, check_order, check_rows, check_slice
+from nnaccel.program import Program, Rows, Run, TrainingState, check_dropout, check_order, check_rows, check_slice
 from nnaccel.reference import GradientSums
 from nnaccel.threads import allowed_threads, busy_cores, run_team
 
@@ -123,6 +124,7 @@ class FusedRun(Run):
 
     def gradient(self, order: np.ndarray, dropout: float = 0.0, first_row: int = 0) -> GradientSums:
         check_order(self._rows, order)
+        check_dropout(dropout, dropout)
         if not len(order):
             return GradientSums(0.0, 0.0, np.zeros(self.plan.network.size, self._dtype))
         self._make_room(len(order))
@@ -164,22 +166,23 @@ class FusedRun(Run):
 
     def replace(self, rows: Rows) -> None:
         check_rows(self.plan, rows)
-        self._rows = len(rows.x)
-        source, self._x = _source(rows.x)
-        labels = self.plan.loss.targets == "labels"
+        source, x = _source(rows.x)
+        labels, weights = self.plan.loss.targets == "labels", rows.weights
         targets = np.require(rows.targets, np.int32 if labels else self._dtype, ["C", "ALIGNED"])
-        weights = rows.weights
-        self._weights = None if weights is None else np.require(weights, self._dtype, ["C", "ALIGNED"])
+        if weights is not None:
+            weights = np.require(weights, self._dtype, ["C", "ALIGNED"])
+        # Nothing can fail from here on.
+        self._rows, self._x, self._weights = len(x), x, weights
         self._keep(source=source, targets=targets)
-        self._set(weights=0)
-        if self._weights is not None:
-            self._keep(weights=self._weights)
+        self._set(weights=0 if weights is None else weights.ctypes.data)
 
     def state(self) -> TrainingState:
         parameters, *slots = (self._layout.unpack(self._memory[name]) for name in self._vectors())
         return TrainingState(parameters, tuple(slots), self._count, self._seed)
 
     def restore(self, state: TrainingState) -> None:
+        slots = self.plan.optimizer.slots
+        check(len(state.slots) == len(slots), f"a state of {len(state.slots)} slots for {len(slots)}.")
         for name, vector in zip(self._vectors(), (state.parameters, *state.slots), strict=True):
             self._memory[name][:] = 0  # also padding, which is NaN once a training has diverged
             self._layout.pack(np.asarray(vector, self._dtype), self._memory[name])
@@ -220,22 +223,9 @@ class FusedRun(Run):
         self._set(mode=mode, step_count=count, count=self._count, seed=_signed(self._seed))
         self._set(**{name: array.ctypes.data for name, array in used.items()})
         with busy_cores(self._worthwhile(*rows), self._cores) as granted:
-            flags, address = np.zeros((granted + 2) * LINE // 8, np.int64), self._job.ctypes.data
-            self._keep(flags=flags[-flags.ctypes.data % LINE // 8 :], rules=np.repeat(self._rule, granted))
             self._room("scratch", granted * int(self._job["scratch_size"][0]))
-            # Also what an interrupted thread still reads has to be kept until it ends.
-            held = (self._memory.copy(), used, self._job)
-            run_team(lambda thread: self._native.function(address, thread), granted, self._begin, self._abandon, held)
-
-    def _begin(self, threads: int) -> None:
-        """The first thread is about to begin, and so many there are."""
-        self._set(threads=threads)
-        self._keep(first_blocks=self._layout.first_blocks(threads))
-
-    def _abandon(self) -> None:
-        """Let threads go that wait for the first one, which never comes."""
-        self._set(mode=NOTHING)
-        self._memory["flags"][0] = 1
+            team = _Team(self._job, self._rule, granted, self._layout)
+            run_team(lambda thread: team.work(self._native.function, thread), granted, team.begin, team.abandon)
 
     def _worthwhile(self, rows: int, rows_of_step: int) -> int:
         """How many threads pay for so many rows in all, and in each step."""
@@ -247,12 +237,13 @@ class FusedRun(Run):
         """Have room for the activations of so many rows, or of a part; and of some for each thread, which predicts alone."""
         rows = max(-(-min(rows, self._part_rows) // 4), self._threads) * 4
         if rows > self._capacity:
-            self._capacity = rows
             table, size = self._layout.table(rows)
+            self._capacity = 0
             self._memory.pop("activations", None)  # before the new ones are taken
             self._room("activations", size)
             self._keep(layers=table, row_losses=np.zeros(rows))
             self._set(capacity=rows, layer_count=len(table))
+            self._capacity = rows
 
     def _gradient_room(self) -> np.ndarray:
         """Memory for the gradients of two halves of a batch."""
@@ -272,6 +263,35 @@ class FusedRun(Run):
     def _set(self, **fields: float) -> None:
         for name, value in fields.items():
             self._job[name] = value
+
+
+class _Team:
+    """What several threads need to do one job: a copy of it, which is theirs, and where they wait for each other.
+
+    A call that is interrupted leaves nothing behind that the next one would write to.
+    """
+
+    def __init__(self, job: np.ndarray, rule: np.ndarray, most: int, layout: Layout) -> None:
+        self._job, self._rules, self._layout = job.copy(), np.repeat(rule, most), layout
+        room = np.zeros((most + 2) * LINE // 8, np.int64)
+        self._flags = room[-room.ctypes.data % LINE // 8 :]
+        self._job["flags"], self._job["rules"] = self._flags.ctypes.data, self._rules.ctypes.data
+        self._address = self._job.ctypes.data
+
+    def work(self, kernel: Callable[[int, int], None], thread: int) -> None:
+        """Do one thread's part."""
+        kernel(self._address, thread)
+
+    def begin(self, threads: int) -> None:
+        """The first thread is about to begin, and so many there are."""
+        self._first_blocks = self._layout.first_blocks(threads)
+        self._job["threads"], self._job["first_blocks"] = threads, self._first_blocks.ctypes.data
+
+    def abandon(self) -> None:
+        """Let threads go that wait for the first one, if that hasn't begun."""
+        if not self._flags[0]:
+            self._job["mode"] = NOTHING
+            self._flags[0] = 1
 
 
 def _part_rows(plan: Plan, layout: Layout) -> int:
@@ -306,7 +326,7 @@ def _int32(numbers: np.ndarray) -> np.ndarray:
 
 def _signed(seed: int) -> int:
     """The lowest 64 bits of a seed, as a number that an int64 holds."""
-    return ((seed + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63)
+    return ((int(seed) + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63)
 
 
 def _source(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -134,13 +134,10 @@ class Flat(Layout):
 
 
 class Panels(Layout):
-    """All matrices in panels of columns, and a transposed copy of all weights but the first layer's.
-
-    Each matrix lies in panels of columns, the last of them only one vector wide where that is enough; each vector of
-    biases takes full panels. All that is padding is zero.
+    """Matrices in panels of columns, and a transposed copy of the weights that pass gradients on.
 
     The last panel of weights is only one vector wide where that is enough; biases and activations take full panels. The
-    weights of a single output are one row. All that is padding in parameters is zero.
+    weights of a single output are one row, which is its own transposed copy. All that is padding in parameters is zero.
     """
 
     kernel = "epoch"

@@ -222,6 +222,7 @@ def check_rows(plan: Plan, rows: Rows) -> None:
 
 def check_order(rows: int, order: np.ndarray) -> None:
     """Raise `InputError` unless all numbers are those of rows: a kernel would read past its buffer."""
+    check(not len(order) or order.dtype.kind in "iu", f"row numbers must be whole numbers, not {order.dtype}.")
     check(not len(order) or (order.min() >= 0 and order.max() < rows), f"row numbers must be from 0 to {rows - 1}.")
 
 
@@ -230,10 +231,15 @@ def check_slice(rows: int, order: np.ndarray, bounds: np.ndarray, steps: np.ndar
     check(steps.shape == (len(bounds) - 1, len(Step._fields)), f"{len(bounds) - 1} batches need as many steps.")
     if len(steps):
         check(bounds[0] >= 0 and bounds[-1] <= len(order), f"bounds must be from 0 to {len(order)}.")
-        check(bool((np.diff(bounds) > 0).all()), "bounds must rise: no batch is empty.")
+        check(bool((bounds[1:] > bounds[:-1]).all()), "bounds must rise: no batch is empty.")
         check_order(rows, order[bounds[0] : bounds[-1]])
         dropout = steps[:, Step._fields.index("dropout")]
-        check(dropout.min() >= 0 and dropout.max() <= 1, "the dropout of a step must be from 0 to 1.")
+        check_dropout(dropout.min(), dropout.max())
+
+
+def check_dropout(least: float, most: float) -> None:
+    """Raise `InputError` unless these may be the factors of all rates of dropout in a step."""
+    check(bool(least >= 0 and most <= 1), "the dropout of a step must be from 0 to 1.")
 
 
 class Device(Protocol):
@@ -292,6 +298,7 @@ class ReferenceRun(Run):
 
     def gradient(self, order: np.ndarray, dropout: float = 0.0, first_row: int = 0) -> GradientSums:
         check_order(self._rows, order)
+        check_dropout(dropout, dropout)
         if not len(order):
             return GradientSums(0.0, 0.0, np.zeros(self.plan.network.size, self.plan.dtype))
         with self._working():

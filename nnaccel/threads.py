@@ -39,7 +39,9 @@ def at_most(threads: int | None) -> Iterator[None]:
     finally:
         with _lock:
             _users -= 1
-            if _users == 0:
+            if _users < 0:  # in a child of a fork, which has begun at 0
+                _users = 0
+            elif _users == 0:
                 _limit.restore_original_limits()
 
 
@@ -94,61 +96,60 @@ def busy_cores(wanted: int, cores: int) -> Iterator[int]:
         yield granted
     finally:
         with _lock:
-            _busy -= granted
+            _busy = max(0, _busy - granted)  # a child of a fork has begun at 0
 
 
 def run_team(
-    work: Callable[[int], None],
-    threads: int,
-    begin: Callable[[int], None],
-    abandon: Callable[[], None],
-    held: object = None,
+    work: Callable[[int], None], threads: int, begin: Callable[[int], None], abandon: Callable[[], None]
 ) -> None:
-    """Do work(0) here, and work(1), work(2), ... in new threads; return once all are done.
+    """Do work(0) here, and work(1), work(2), ... in new threads.
 
     New threads rather than a pool: none is left over for a process that is forked, and starting one takes some 50 us.
 
     Parameters
     ----------
     work : callable
-        Takes the number of the thread. Beyond 0, it must wait until work(0) begins.
+        Takes the number of the thread. Beyond 0 it waits until work(0) begins, and work(0) waits for the others before it
+        returns: nobody else does. What it needs, it must keep alive.
     threads : int
         How many, with this one. If the system gives fewer, there are fewer.
     begin : callable
         Called with how many there are, right before work(0).
     abandon : callable
-        Called if work(0) can't begin after all, so that the others don't wait for ever.
-    held : object
-        What must live until the last thread is done, even if this one doesn't wait for it.
+        Called if something was raised, perhaps before work(0) could begin: the others mustn't wait for ever.
     """
-    others: list[Any] = []
+    started = 0
     try:
+        elsewhere = _other_cores() if threads > 1 else set()
         with contextlib.suppress(RuntimeError):  # the system's limit on threads
-            for thread in range(1, threads):
-                others.append(_started(work, thread, held))
-        begin(1 + len(others))
+            while started < threads - 1:
+                _thread.start_new_thread(_run_elsewhere, (work, 1 + started, elsewhere))
+                started += 1
+        begin(1 + started)
         work(0)
     except BaseException:
         abandon()
         raise
-    finally:
-        for done in others:
-            done.acquire()
 
 
-def _started(work: Callable[[int], None], thread: int, held: object) -> Any:
-    """Begin with work(thread) in a new thread; the lock that comes back is open once it is done."""
-    done = _thread.allocate_lock()
-    done.acquire()
+def _run_elsewhere(work: Callable[[int], None], thread: int, cores: set[int]) -> None:
+    if cores:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, cores)
+    work(thread)
 
-    def run(held: object) -> None:
-        try:
-            work(thread)
-        finally:
-            done.release()
 
-    _thread.start_new_thread(run, (held,))
-    return done
+def _other_cores() -> set[int]:
+    """The cores that a new thread may run on, but for this thread's; none where the system can't be told.
+
+    Linux may leave two threads on one core for a tenth of a second, since both have always run there only just now.
+    """
+    try:
+        import ctypes
+
+        return os.sched_getaffinity(0) - {ctypes.CDLL(None).sched_getcpu()}
+    except (AttributeError, OSError, TypeError):
+        return set()
 
 
 def _forget() -> None:

@@ -26,7 +26,7 @@ def warmup(
     a shared machine can have one that is written beforehand.
     """
     from nnaccel.described import to_json
-    from nnaccel.kernels import native
+    from nnaccel.kernels import cache, native
 
     check(dtype in ("", *native.DTYPES), f"unknown dtype {dtype!r}; known: {', '.join(native.DTYPES)}.")
     start, say = time.perf_counter(), options.speaker(quiet, as_json)
@@ -40,7 +40,7 @@ def warmup(
     finally:
         native.announce = announce
     lost = [kernel["kernel"] for kernel in found if not native.is_cached(kernel["kernel"], kernel["dtype"])]
-    check(not lost, f"{', '.join(sorted(set(lost)))} could not be kept in {folder}.")
+    check(not lost, f"{', '.join(sorted(set(lost)))} could not be kept in {folder}: {cache.REMEDY}.")
     seconds = time.perf_counter() - start
     say(f"folder     {folder}")
     say(f"time       {duration(seconds)}")
