@@ -10,10 +10,13 @@ from numba.extending import intrinsic
 
 from nnaccel.kernels import host
 
-JIT = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+_FOR_KERNELS = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Kernels are called by kernels alone: without wrappers for other callers they are compiled sooner."""
+
+JIT = {**_FOR_KERNELS, "fastmath": {"contract"}}
 """How every kernel is compiled: a multiply and an add may become one; nothing else may be reordered."""
 
-SUMS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
+SUMS = {**_FOR_KERNELS, "fastmath": {"contract", "reassoc", "nsz"}}
 """The same for sums whose order is the compiler's to choose: it is another one, but always the same."""
 
 

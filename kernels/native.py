@@ -208,7 +208,7 @@ def _ir(entry: str, dtype: str) -> str:
         options = importlib.import_module("nnaccel.kernels.memory").JIT
         function, signature = importlib.import_module(f"nnaccel.kernels.{entry}").entry(dtype)
         with _unoptimised(numba):
-            dispatcher = numba.njit(signature, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+            dispatcher = numba.njit(signature, **options)(function)
         ir: str = dispatcher.inspect_llvm(dispatcher.signatures[0])
         return ir
 
@@ -226,10 +226,26 @@ def _unoptimised(numba: Any) -> Iterator[None]:
         level, generator = numba.config.OPT, context.codegen()
         numba.config.OPT = type(level)(0)
         try:
-            context._internal_codegen = type(generator)("nnaccel")
+            context._internal_codegen = _without_machine_code(type(generator)("nnaccel"))
             yield
         finally:
             numba.config.OPT, context._internal_codegen = level, generator
+
+
+def _without_machine_code(generator: Any) -> Any:
+    """Have numba's generator stop at LLVM's code: it would make each function callable from Python, which none is."""
+
+    class Library(generator._library_class):  # type: ignore[misc]
+        def _finalize_specific(self) -> None:
+            pass
+
+        def get_pointer_to_function(self, name: str) -> int:
+            self._ensure_finalized()
+            return 0
+
+    generator._library_class = Library
+    generator.set_env = lambda name, environment: None
+    return generator
 
 
 def _exporting(ir: str, symbol: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:

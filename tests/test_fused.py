@@ -252,6 +252,17 @@ def test_both_kernels_compute_the_same(dtype, monkeypatch):
         assert_within(a, b, tolerance(1 + np.abs(b).max(), 23 * 7 * 5, dtype))
 
 
+@pytest.mark.parametrize("text", ACTIVATION_TEXTS)
+@pytest.mark.parametrize("factor", [0.0, 0.5])
+def test_gradients_where_dropout_is_switched_off_or_less(kernel, text, factor):
+    """A layer with dropout keeps its outputs for the derivative, also in a step that drops nothing."""
+    p = problem(activation=text, dropout=0.3)
+    order = np.arange(len(p.rows.x), dtype=np.int32)
+    got = start(p).gradient(order, factor).gradient
+    want = get_backend("cpu").compile(p.plan).start(p.state, p.rows).gradient(order, factor).gradient
+    assert_within(got, want, tolerance(1 + np.abs(want).max(), len(order) * 7, "float64"))
+
+
 # --- bits ---
 
 

@@ -42,7 +42,7 @@ dtypes = pytest.mark.parametrize("dtype", WIDER)
 def make_loop(name):
     function = getattr(mathematics, name)
 
-    @njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **JIT)
+    @njit(**JIT)
     def loop(x, y, n):
         wide_vectors()
         for i in range(n):
