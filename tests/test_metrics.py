@@ -309,7 +309,8 @@ def test_a_training_reports_any_metric(loss, outputs):
     targets = rows.labels if loss.targets == "labels" else rows.ones
     held_out = (rows.numbers[:20], targets[:20], rows.weights[:20])
     network = Network(outputs, [Dense(outputs)])
-    model = train(network, rows.numbers, targets, loss=loss, epochs=2, validation=held_out, metrics=CLASSIFICATION)
+    settings = {"epochs": 2, "metrics": CLASSIFICATION, "backend": "cpu"}  # the one that models predict with
+    model = train(network, rows.numbers, targets, loss=loss, validation=held_out, **settings)
     p = loss.predict(model.outputs(held_out[0]).astype(np.float64), np)
     for name in CLASSIFICATION:
         assert model.report.history[f"validation_{name}"][-1] == compute(name, targets[:20], p, held_out[2])
