@@ -10,6 +10,9 @@ from typing import NamedTuple
 PAUSE = 0.12
 """Seconds before each turn, in which the threads of the one before go to sleep: those of OpenBLAS spin for some 0.1 s."""
 
+LEAST_SECONDS = 0.02
+"""A turn goes on for so long: a core that has slept takes some time to reach its full speed."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -67,7 +70,10 @@ class Turn(NamedTuple):
 
 
 def rounds(
-    turns: Mapping[str, Turn], pause: float = PAUSE, clock: Callable[[], float] = time.perf_counter
+    turns: Mapping[str, Turn],
+    pause: float = PAUSE,
+    clock: Callable[[], float] = time.perf_counter,
+    least_seconds: float = LEAST_SECONDS,
 ) -> Iterator[dict[str, float]]:
     """Time contenders in turn, for as many rounds as the caller takes.
 
@@ -79,31 +85,43 @@ def rounds(
         Seconds to wait before each turn.
     clock : callable
         Tells the time in seconds.
+    least_seconds : float
+        What is over sooner is prepared and run again, and again.
 
     Yields
     ------
     dict of str to float
-        The seconds that each took in one round.
+        The seconds that each took in one round, on average.
     """
     names, number = list(turns), 0
     gc.collect()
     while names:
         first = number % len(names)
-        yield _one_round({name: turns[name] for name in names[first:] + names[:first]}, pause, clock)
+        yield _one_round({name: turns[name] for name in names[first:] + names[:first]}, pause, clock, least_seconds)
         number += 1
 
 
-def _one_round(turns: Mapping[str, Turn], pause: float, clock: Callable[[], float]) -> dict[str, float]:
+def _one_round(
+    turns: Mapping[str, Turn], pause: float, clock: Callable[[], float], least_seconds: float
+) -> dict[str, float]:
     collecting, seconds = gc.isenabled(), {}
     gc.disable()
     try:
         for name, turn in turns.items():
-            turn.prepare()
             time.sleep(pause)
-            start = clock()
-            turn.run()
-            seconds[name] = clock() - start
+            seconds[name] = _average(turn, clock, least_seconds)
     finally:
         if collecting:
             gc.enable()
     return seconds
+
+
+def _average(turn: Turn, clock: Callable[[], float], least_seconds: float) -> float:
+    total, runs = 0.0, 0
+    while not runs or total < least_seconds:
+        turn.prepare()
+        start = clock()
+        turn.run()
+        total += clock() - start
+        runs += 1
+    return total / runs

@@ -1,5 +1,6 @@
 """The program that runs plans on the fused CPU kernels: it gives them jobs, and threads to do them."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,7 @@ from nnaccel.optimizers import OPTIMIZERS, Adam, Step
 from nnaccel.plan import Plan
 from nnaccel.program import Program, Rows, Run, TrainingState, check_dropout, check_order, check_rows, check_slice
 from nnaccel.reference import GradientSums
-from nnaccel.threads import allowed_threads, busy_cores, run_team
+from nnaccel.threads import Pace, allowed_threads, busy_cores, run_team
 
 ACTIVATION_BYTES = 1 << 25
 """How much room the activations of one part of a batch may take; longer batches go in parts."""
@@ -45,8 +46,11 @@ MOST_SMALL_WEIGHTS = 16
 LEAST_FOR_A_THREAD = 400_000
 """Multiply-adds in float32 that each thread must have in a step: threads wait for each other twice, and pass on results."""
 
-LEAST_FOR_THREADS = 20_000_000
-"""Multiply-adds in float32 that a call must have for more than one thread, which have to be started."""
+LEAST_FOR_THREADS = 40_000_000
+"""Multiply-adds in float32 that a call must have for more than one thread, which have to be started: that takes 0.3 ms."""
+
+LEAST_TO_PASS_ON_UNSEEN = 20_000_000
+"""Multiply-adds in float32 of a step beside which it hardly matters how long threads take to pass on results."""
 
 LEAST_ROWS_TO_HALVE = 8
 """Both halves must have rows, and those go in fours."""
@@ -92,13 +96,14 @@ class FusedRun(Run):
     ) -> None:
         self.plan, self._layout, self._native = program.plan, program.layout, program.native
         self._dtype = np.dtype(self.plan.dtype)
-        self._cores = usable_cores()
+        self._cores, self._pace = usable_cores(), Pace()
         self._threads = allowed_threads(threads, self._cores) if self._layout.blocks.size else 1
         self._multiply_adds = multiply_adds_per_row(self.plan) * self._dtype.itemsize // 4
         self._part_rows = _part_rows(self.plan, self._layout)
         self._rows_to_halve = rows_to_halve(self.plan, self._layout)
         self._job = np.zeros(1, JOB)
         self._memory: dict[str, np.ndarray] = {}
+        self._addresses: dict[str, int] = {}
         self._capacity = 0
         self._prepare_job()
         self.replace(rows)
@@ -203,9 +208,12 @@ class FusedRun(Run):
         self._room("zeros", host.panel(plan.dtype))
         if not layout.blocks.size:
             self._gradient_room()
-        self._rule = _rule(plan)
-        self._keep(blocks=layout.blocks, block_sums=np.zeros((len(layout.blocks), 2)))
+        self._keep(
+            blocks=layout.blocks, block_sums=np.zeros((len(layout.blocks), 2)), rules=_rule(plan), flags=_flags(1)
+        )
+        self._keep(first_blocks=layout.first_blocks(1))
         self._set(
+            threads=1,
             block_count=len(layout.blocks),
             gradient_size=layout.size,
             part_rows=self._part_rows,
@@ -219,13 +227,22 @@ class FusedRun(Run):
 
         `rows` is how many rows it has in all, and in each step.
         """
-        used = {name: self._memory[name] for name in ("source", "row_losses")} | arrays
-        self._set(mode=mode, step_count=count, count=self._count, seed=_signed(self._seed))
-        self._set(**{name: array.ctypes.data for name, array in used.items()})
-        with busy_cores(self._worthwhile(*rows), self._cores) as granted:
+        addresses = {name: array.ctypes.data for name, array in arrays.items()}
+        for name in ("source", "row_losses"):
+            addresses.setdefault(name, self._addresses[name])
+        self._set(mode=mode, step_count=count, count=self._count, seed=_signed(self._seed), **addresses)
+        wanted = self._worthwhile(*rows)
+        watched = mode == TRAIN and wanted > 1 and rows[1] * self._multiply_adds < LEAST_TO_PASS_ON_UNSEEN
+        began = time.perf_counter()
+        with busy_cores(self._pace.threads(wanted) if watched else wanted, self._cores) as granted:
             self._room("scratch", granted * int(self._job["scratch_size"][0]))
-            team = _Team(self._job, self._rule, granted, self._layout)
-            run_team(lambda thread: team.work(self._native.function, thread), granted, team.begin, team.abandon)
+            if granted == 1:
+                self._native.function(self._job.ctypes.data, 0)
+            else:
+                team = _Team(self._job, self._memory["rules"], granted, self._layout)
+                run_team(lambda thread: team.work(self._native.function, thread), granted, team.begin, team.abandon)
+        if watched:
+            self._pace.note(granted, (time.perf_counter() - began) / rows[0])
 
     def _worthwhile(self, rows: int, rows_of_step: int) -> int:
         """How many threads pay for so many rows in all, and in each step."""
@@ -257,8 +274,10 @@ class FusedRun(Run):
 
     def _keep(self, **arrays: np.ndarray) -> None:
         """Have the job point to arrays, and keep them as long."""
+        addresses = {name: array.ctypes.data for name, array in arrays.items()}
         self._memory |= arrays
-        self._set(**{name: array.ctypes.data for name, array in arrays.items()})
+        self._addresses |= addresses
+        self._set(**addresses)
 
     def _set(self, **fields: float) -> None:
         for name, value in fields.items():
@@ -272,11 +291,11 @@ class _Team:
     """
 
     def __init__(self, job: np.ndarray, rule: np.ndarray, most: int, layout: Layout) -> None:
-        self._job, self._rules, self._layout = job.copy(), np.repeat(rule, most), layout
-        room = np.zeros((most + 2) * LINE // 8, np.int64)
-        self._flags = room[-room.ctypes.data % LINE // 8 :]
+        # As plain integers, since structured arrays take ten times as long to copy.
+        self._job = job.view(np.int64).copy().view(JOB)
+        self._rules, self._flags = np.tile(rule.view(np.int64), most), _flags(most)
+        self._layout, self._address = layout, self._job.ctypes.data
         self._job["flags"], self._job["rules"] = self._flags.ctypes.data, self._rules.ctypes.data
-        self._address = self._job.ctypes.data
 
     def work(self, kernel: Callable[[int, int], None], thread: int) -> None:
         """Do one thread's part."""
@@ -318,6 +337,12 @@ def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
     room = np.zeros(size + 64 // dtype.itemsize, dtype)
     start = -room.ctypes.data % 64 // dtype.itemsize
     return room[start : start + size]
+
+
+def _flags(threads: int) -> np.ndarray:
+    """Where threads wait for each other: a line to begin with, and one for each."""
+    room = np.zeros((threads + 2) * LINE // 8, np.int64)
+    return room[-room.ctypes.data % LINE // 8 :]
 
 
 def _int32(numbers: np.ndarray) -> np.ndarray:

@@ -99,6 +99,36 @@ def busy_cores(wanted: int, cores: int) -> Iterator[int]:
             _busy = max(0, _busy - granted)  # a child of a fork has begun at 0
 
 
+ALONE_EVERY, TOGETHER_EVERY = 64, 16
+"""After so many calls the number of threads that was slower is tried again: one that was alone, or a team."""
+
+
+class Pace:
+    """Whether a team of threads really is faster than one, as a run finds out while it works.
+
+    What threads pass on to each other takes five times as long between cores that share no cache, and where a process runs
+    can change at any moment: by the same work, teams then take twice the time of one thread instead of two thirds.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = {"alone": 0.0, "together": 0.0}
+        self._calls = 0
+
+    def threads(self, wanted: int) -> int:
+        """How many of the wanted threads to take for the next call: all, or one."""
+        alone, together = self._seconds["alone"], self._seconds["together"]
+        if wanted == 1 or not together or not alone:
+            return 1 if together else wanted
+        self._calls += 1
+        if together < alone:
+            return wanted if self._calls % ALONE_EVERY else 1
+        return 1 if self._calls % TOGETHER_EVERY else wanted
+
+    def note(self, threads: int, seconds: float) -> None:
+        """So long took a row in the last call."""
+        self._seconds["alone" if threads == 1 else "together"] = seconds
+
+
 def run_team(
     work: Callable[[int], None], threads: int, begin: Callable[[int], None], abandon: Callable[[], None]
 ) -> None:

@@ -181,10 +181,16 @@ def test_the_stopwatch_times_the_turns_and_nothing_else():
     assert slow.ratio(fast) == 3.0
 
 
+def test_what_is_over_soon_runs_again_and_counts_on_average():
+    clock, lasting = Clock(), iter([0.25, 0.5, 0.25])
+    turn = Turn(lambda: clock.takes(next(lasting))(), prepare=clock.takes(100.0))
+    assert next(rounds({"it": turn}, pause=0, clock=clock, least_seconds=0.9)) == {"it": 1 / 3}
+
+
 def test_who_begins_changes():
     calls = []
     turns = {name: Turn(lambda name=name: calls.append(name)) for name in "abc"}
-    for _ in islice(rounds(turns, pause=0), 3):
+    for _ in islice(rounds(turns, pause=0, least_seconds=0), 3):
         calls.append("|")
     assert "".join(calls) == "abc|bca|cab|"
 

@@ -27,6 +27,7 @@ from nnaccel.network import Dense, Network
 from nnaccel.optimizers import L2, Step
 from nnaccel.plan import Plan
 from nnaccel.program import Rows
+from nnaccel.threads import Pace
 from tests.problems import assert_same_state, epochs, problem, steps_of
 from tests.strict_backend import read_only
 from tests.test_optimizers import OPTIMIZER_TEXTS
@@ -277,6 +278,7 @@ def on_threads(count):
         patch.setattr(nnaccel.fused, "usable_cores", lambda: count)
         patch.setattr(nnaccel.fused, "allowed_threads", lambda wanted, cores: count)
         patch.setattr(FusedRun, "_worthwhile", worthwhile)
+        patch.setattr(Pace, "threads", lambda self, wanted: wanted)
         yield
 
 
