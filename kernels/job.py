@@ -125,6 +125,8 @@ JOB = np.dtype(
         # The plan.
         ("loss", np.int64),
         ("loss_parameter", np.float64),
+        # The values of cross-entropies are those of probabilities clipped to within so much of 0 and 1, if that isn't 0.
+        ("clip", np.float64),
         ("divides", np.int64),
         ("l2", np.float64),
         ("l2_by_row", np.int64),

@@ -61,6 +61,21 @@ def _binary_cross_entropy(output, target, parameter, share):
 
 
 @register_jitable
+def _clipped(value, eps):
+    """The negative logarithm of a probability as that of one between eps and 1 - eps; NaN stays."""
+    least, most = eps, -log(eps)
+    value = least if value < least else value
+    return most if value > most else value
+
+
+@register_jitable
+def _clipped_binary_cross_entropy(output, target, eps, share):
+    probability = sigmoid(output)
+    right, slope = probability if target > 0 else like(output, 1.0) - probability, probability - target
+    return _clipped(-log(right), eps) if slope == slope else slope, slope  # a target of NaN must show
+
+
+@register_jitable
 def _poisson(output, target, parameter, share):
     rate, one = exp(output), like(output, 1.0)
     log_target = log(target if target > 0 else one)
@@ -92,6 +107,7 @@ _half_squared_errors = _by_output(_half_squared_error)
 _mean_absolute_errors = _by_output(_mean_absolute_error)
 _hubers = _by_output(_huber)
 _binary_cross_entropies = _by_output(_binary_cross_entropy)
+_clipped_binary_cross_entropies = _by_output(_clipped_binary_cross_entropy)
 _poissons = _by_output(_poisson)
 
 
@@ -155,6 +171,8 @@ def _group(job: Any, outputs: Any, numbers: Any, rows: int, count: int, values: 
         _mean_absolute_errors(outputs, targets, count, parameter, share, values)
     elif kind == HUBER:
         _hubers(outputs, targets, count, parameter, share, values)
+    elif kind == BINARY_CROSS_ENTROPY and job.clip > 0.0:
+        _clipped_binary_cross_entropies(outputs, targets, count, like(zero, job.clip), share, values)
     elif kind == BINARY_CROSS_ENTROPY:
         _binary_cross_entropies(outputs, targets, count, parameter, share, values)
     else:
@@ -177,7 +195,8 @@ def row_loss(job, outputs, delta, number, count):
     zero, kind = like(outputs[0], 0.0), job.loss
     parameter, share, total = like(zero, job.loss_parameter), like(zero, 1.0 / count), like(outputs[0], 0.0)
     if kind == SOFTMAX_CROSS_ENTROPY:
-        return _row_softmax(outputs, delta, int32_pointer(job.targets)[number], count, parameter)
+        value = _row_softmax(outputs, delta, int32_pointer(job.targets)[number], count, parameter)
+        return _clipped(value, like(zero, job.clip)) if job.clip > 0.0 else value
     targets = at(pointer(job.targets, zero), number * count)
     for j in range(count):
         o, y = outputs[j], targets[j]
@@ -191,6 +210,8 @@ def row_loss(job, outputs, delta, number, count):
             value, slope = _mean_absolute_error(o, y, parameter, share)
         elif kind == HUBER:
             value, slope = _huber(o, y, parameter, share)
+        elif kind == BINARY_CROSS_ENTROPY and job.clip > 0.0:
+            value, slope = _clipped_binary_cross_entropy(o, y, like(zero, job.clip), share)
         elif kind == BINARY_CROSS_ENTROPY:
             value, slope = _binary_cross_entropy(o, y, parameter, share)
         else:
@@ -246,6 +267,9 @@ def losses_and_deltas(job, outputs, deltas, numbers, rows, count, scale, row_los
             source = at(outputs, (j // panel) * next_panel + i * panel)
             transpose(source, panel, at(group, j * lanes), lanes, here, min(panel, count - j), panel)
         _group(job, group, row_numbers, here, count, values, targets)
+        if job.loss == SOFTMAX_CROSS_ENTROPY and job.clip > 0.0:
+            for r in range(here):
+                values[r] = _clipped(values[r], like(zero, job.clip))
         for r in range(here):
             weight = np.float64(weights[row_numbers[r]]) if job.weights != 0 else 1.0
             row_losses[i + r] = weight * np.float64(values[r])

@@ -28,7 +28,7 @@ from nnaccel.kernels.job import (
     scratch_size,
 )
 from nnaccel.layout import Flat, Layout, Panels
-from nnaccel.losses import LOSSES
+from nnaccel.losses import LOSSES, Loss
 from nnaccel.machine import usable_cores
 from nnaccel.network import Dense
 from nnaccel.optimizers import OPTIMIZERS, Adam, Step
@@ -369,15 +369,17 @@ def _source(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return source, x
 
 
-def _plan_fields(plan: Plan) -> dict[str, Any]:
-    parameters = {
-        "huber": "delta",
-        "binary_cross_entropy": "label_smoothing",
-        "softmax_cross_entropy": "label_smoothing",
-    }
+def loss_fields(loss: Loss, dtype: str) -> dict[str, float]:
+    """A loss for the kernels: its number, and the numbers that it has."""
     return {
-        "loss": names.LOSSES.index(plan.loss.name),
-        "loss_parameter": getattr(plan.loss, parameters.get(plan.loss.name, ""), 0.0),
+        "loss": names.LOSSES.index(loss.name),
+        "loss_parameter": getattr(loss, "delta" if loss.name == "huber" else "label_smoothing", 0.0),
+        "clip": float(np.finfo(dtype).eps) if getattr(loss, "clip", False) else 0.0,
+    }
+
+
+def _plan_fields(plan: Plan) -> dict[str, Any]:
+    return loss_fields(plan.loss, plan.dtype) | {
         "divides": plan.loss.divides_by_weights,
         "l2": plan.l2.strength,
         "l2_by_row": plan.l2.scaling == "row",

@@ -108,21 +108,27 @@ class Huber(Loss):
 class BinaryCrossEntropy(Loss):
     """-y log(p) - (1 - y) log(1 - p) with p = sigmoid(o), summed over the outputs; several outputs are several labels.
 
-    With label smoothing s, y becomes (1 - s) * y + s / 2.
+    With label smoothing s, y becomes (1 - s) * y + s / 2. With `clip`, for targets of 0 and 1, the value is that of
+    probabilities clipped to [eps, 1 - eps], as scikit-learn reports it; the gradient is the same.
     """
 
     name: ClassVar[str] = "binary_cross_entropy"
     domain: ClassVar[tuple[float, float]] = (0.0, 1.0)
     label_smoothing: float = 0.0
+    clip: bool = False
 
     def validate(self) -> None:
-        _check_smoothing(self.label_smoothing)
+        _check_cross_entropy(self.label_smoothing, self.clip)
 
     def value_and_gradient(self, outputs: Array, targets: Array, xp: Namespace) -> tuple[Array, Array]:
         if self.label_smoothing:
             targets = (1 - self.label_smoothing) * targets + self.label_smoothing / 2
-        loss = stable_softplus(outputs, xp) - outputs * targets
-        return xp.sum(loss, axis=1), stable_sigmoid(outputs, xp) - targets
+        probabilities = stable_sigmoid(outputs, xp)
+        if self.clip:
+            loss = _minus_log_clipped(xp.where(targets > 0, probabilities, 1 - probabilities), xp)
+        else:
+            loss = stable_softplus(outputs, xp) - outputs * targets
+        return xp.sum(loss, axis=1), probabilities - targets
 
     def predict(self, outputs: Array, xp: Namespace) -> Array:
         """The probability of each label, (n, outputs)."""
@@ -134,15 +140,17 @@ class SoftmaxCrossEntropy(Loss):
     """-log(p[y]) with p = softmax(o), for classes that exclude each other.
 
     With label smoothing s among C classes, the wanted probabilities are 1 - s + s / C for the class y and s / C for the
-    others (Szegedy et al. 2016, arXiv:1512.00567).
+    others (Szegedy et al. 2016, arXiv:1512.00567). With `clip`, the value is that of probabilities clipped to
+    [eps, 1 - eps], as scikit-learn reports it; the gradient is the same.
     """
 
     name: ClassVar[str] = "softmax_cross_entropy"
     targets: ClassVar[Literal["labels", "values"]] = "labels"
     label_smoothing: float = 0.0
+    clip: bool = False
 
     def validate(self) -> None:
-        _check_smoothing(self.label_smoothing)
+        _check_cross_entropy(self.label_smoothing, self.clip)
 
     def value_and_gradient(self, outputs: Array, targets: Array, xp: Namespace) -> tuple[Array, Array]:
         classes = xp.arange(outputs.shape[1], dtype=targets.dtype, device=targets.device)
@@ -152,8 +160,12 @@ class SoftmaxCrossEntropy(Loss):
         shifted = outputs - xp.max(outputs, axis=1, keepdims=True)
         e = xp.exp(shifted)
         total = xp.sum(e, axis=1, keepdims=True)
-        loss = xp.log(total[:, 0]) - xp.sum(wanted * shifted, axis=1)
-        return loss, e / total - wanted
+        probabilities = e / total
+        if self.clip:
+            loss = _minus_log_clipped(xp.sum(wanted * probabilities, axis=1), xp)
+        else:
+            loss = xp.log(total[:, 0]) - xp.sum(wanted * shifted, axis=1)
+        return loss, probabilities - wanted
 
     def predict(self, outputs: Array, xp: Namespace) -> Array:
         """The probability of each class, (n, outputs)."""
@@ -181,8 +193,15 @@ class Poisson(Loss):
         return xp.exp(outputs)
 
 
-def _check_smoothing(smoothing: float) -> None:
+def _check_cross_entropy(smoothing: float, clip: bool) -> None:
     check(0 <= smoothing < 1, f"label smoothing must be at least 0 and below 1, not {smoothing}.")
+    check(not (smoothing and clip), "clip is for labels that aren't smoothed: leave one of both out.")
+
+
+def _minus_log_clipped(probabilities: Array, xp: Namespace) -> Array:
+    """-log(p) of probabilities clipped to [eps, 1 - eps]."""
+    eps = float(xp.finfo(probabilities.dtype).eps)
+    return -xp.log(xp.clip(probabilities, eps, 1 - eps))
 
 
 LOSSES: dict[str, type[Loss]] = {

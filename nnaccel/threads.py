@@ -99,8 +99,11 @@ def busy_cores(wanted: int, cores: int) -> Iterator[int]:
             _busy = max(0, _busy - granted)  # a child of a fork has begun at 0
 
 
-ALONE_EVERY, TOGETHER_EVERY = 64, 16
-"""After so many calls the number of threads that was slower is tried again: one that was alone, or a team."""
+ALONE_EVERY = 64
+"""While a team is faster, one of so many calls goes to a single thread, to see how fast that is now."""
+
+MOST_ALONE = 16
+"""While one thread is faster, a team is tried again after 1, 2, 4, ... calls, but no more than so many."""
 
 
 class Pace:
@@ -111,22 +114,32 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._seconds = {"alone": 0.0, "together": 0.0}
-        self._calls = 0
+        self._alone = self._together = self._last_together = 0.0
+        self._calls, self._together_in_a_row, self._pause, self._next_trial = 0, 0, 1, 0
 
     def threads(self, wanted: int) -> int:
         """How many of the wanted threads to take for the next call: all, or one."""
-        alone, together = self._seconds["alone"], self._seconds["together"]
-        if wanted == 1 or not together or not alone:
-            return 1 if together else wanted
         self._calls += 1
-        if together < alone:
+        if wanted == 1 or self._together_in_a_row == 1 or not self._together:
+            return wanted
+        if not self._alone:
+            return 1
+        if self._together < self._alone:
             return wanted if self._calls % ALONE_EVERY else 1
-        return 1 if self._calls % TOGETHER_EVERY else wanted
+        return wanted if self._calls >= self._next_trial else 1
 
     def note(self, threads: int, seconds: float) -> None:
         """So long took a row in the last call."""
-        self._seconds["alone" if threads == 1 else "together"] = seconds
+        if threads == 1:
+            self._alone, self._together_in_a_row = seconds, 0
+            return
+        self._together_in_a_row += 1
+        # A core that has slept takes some time to reach its full speed: the first call of a team means nothing, and no
+        # single one means that it is slower.
+        if self._together_in_a_row > 1:
+            self._together, self._last_together = min(seconds, self._last_together or seconds), seconds
+            self._pause = 1 if self._together < self._alone else min(2 * self._pause, MOST_ALONE)
+            self._next_trial = self._calls + self._pause
 
 
 def run_team(

@@ -94,22 +94,26 @@ def huber(outputs, targets, delta):
     return total / len(outputs)
 
 
-def binary_cross_entropy(outputs, targets, label_smoothing):
+def clipped(p, clip):
+    return min(max(p, 2.0**-52), 1 - 2.0**-52) if clip else p
+
+
+def binary_cross_entropy(outputs, targets, label_smoothing, clip):
     total = 0.0
     for o, y in zip(outputs, targets, strict=True):
         wanted = (1 - label_smoothing) * y + label_smoothing * 0.5
-        p = sigmoid(o)
+        p = clipped(sigmoid(o), clip)
         total -= wanted * math.log(p) + (1 - wanted) * math.log(1 - p)
     return total
 
 
-def softmax_cross_entropy(outputs, label, label_smoothing):
+def softmax_cross_entropy(outputs, label, label_smoothing, clip):
     classes = len(outputs)
     total = sum(math.exp(o) for o in outputs)
     loss = 0.0
     for c in range(classes):
         wanted = label_smoothing / classes + (1 - label_smoothing if c == label else 0)
-        loss -= wanted * math.log(math.exp(outputs[c]) / total)
+        loss -= wanted * math.log(clipped(math.exp(outputs[c]) / total, clip))
     return loss
 
 

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.neural_network import _base as their_losses
 from sklearn.neural_network import _multilayer_perceptron as theirs
 from sklearn.preprocessing import scale
 
@@ -16,7 +17,7 @@ from nnaccel.order import batch_bounds
 from nnaccel.plan import Plan
 from nnaccel.program import Rows, TrainingState
 from nnaccel.schedules import Plateau, PlateauState, Timeline, as_schedule
-from tests.tolerance import assert_equals_oracle
+from tests.tolerance import assert_equals_oracle, assert_within, tolerance
 
 EPOCHS, ROWS, BATCH = 50, 83, 20  # the last batch of an epoch has 3 rows
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
@@ -148,3 +149,22 @@ def test_sample_weights_and_penalty(monkeypatch, task, solver):
 @pytest.mark.parametrize("solver", ["sgd", "momentum", "nesterov"])
 def test_every_schedule_of_theirs(monkeypatch, solver, schedule):
     assert_trains_like_theirs(monkeypatch, "multiclass", solver=solver, schedule=schedule)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_clipped_cross_entropies_are_their_loss_values(dtype):
+    outputs = np.random.default_rng(0).normal(0, 60, (400, 4)).astype(dtype)
+    labels = np.arange(400) % 4
+    multiclass, multilabel = as_loss("softmax_cross_entropy,clip=true"), as_loss("binary_cross_entropy,clip=true")
+    each, several = np.eye(4, dtype=dtype)[labels], (outputs[::-1] > 0).astype(dtype)
+    cases = [
+        (multiclass, labels, each, their_losses.log_loss),
+        (multilabel, several, several, their_losses.binary_log_loss),
+    ]
+    for loss, ours, wanted, their_loss in cases:
+        values, gradient = loss.value_and_gradient(outputs, ours, np)
+        want = their_loss(wanted, loss.predict(outputs, np))
+        assert_within(values.mean(), want, tolerance(want, len(values), dtype))
+        free, gradient_of_free = as_loss(loss.name).value_and_gradient(outputs, ours, np)
+        assert values.max() < free.max()
+        np.testing.assert_array_equal(gradient, gradient_of_free)

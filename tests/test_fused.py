@@ -4,6 +4,7 @@ other threads and processes."""
 import contextlib
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -905,6 +906,37 @@ def test_a_thread_that_cannot_start(most):
                 assert run.evaluate(order) == fresh.evaluate(order)
     """)
     assert output.split() == ["train", "gradient", "apply", "evaluate", "predict"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
+@pytest.mark.parametrize("name", ["long batches", "small"])
+def test_a_call_that_is_interrupted_leaves_a_run_that_can_be_used(name):
+    """At any moment: before the threads begin, among their starts, while they work."""
+    output = python(f"""
+        import random
+        import signal
+
+        def interrupt(number, frame):
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGALRM, interrupt)
+        moments, interrupted = random.Random(0), 0
+        p = problem(**BIT_PROBLEMS[{name!r}])
+        with on_threads(2):
+            run, want = start(p), vectors(trained(start(p), p, 150))
+            for _ in range(300):
+                run.restore(p.state)
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-6, 1e-3))
+                    trained(run, p, 150)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except KeyboardInterrupt:
+                    interrupted += 1
+                run.restore(p.state)
+                assert_same_bits(vectors(trained(run, p, 150)), want)
+        print(interrupted > 30)
+    """)
+    assert output == "True\n"
 
 
 # --- what is no number, and what is nearly none ---

@@ -23,6 +23,8 @@ LOSS_TEXTS = [
     "huber,delta=0.3",
     "binary_cross_entropy,label_smoothing=0.2",
     "softmax_cross_entropy,label_smoothing=0.2",
+    "binary_cross_entropy,clip=true",
+    "softmax_cross_entropy,clip=true",
 ]
 GRID = read_only(np.linspace(-6, 6, 100))  # an even number of points, so that none is zero
 EXTREMES = read_only(np.array([-1e4, -800.0, -100.0, -20.0, -1e-30, -0.0, 0.0, 1e-30, 20.0, 100.0, 800.0, 1e4]))
