@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from nnaccel.backends import get_backend as get_backend
     from nnaccel.errors import BackendUnavailable as BackendUnavailable
     from nnaccel.errors import InputError as InputError
+    from nnaccel.estimators import MLPClassifier as MLPClassifier
+    from nnaccel.estimators import MLPRegressor as MLPRegressor
     from nnaccel.loop import TrainingDiverged as TrainingDiverged
     from nnaccel.losses import BinaryCrossEntropy as BinaryCrossEntropy
     from nnaccel.losses import HalfSquaredError as HalfSquaredError
@@ -60,6 +62,7 @@ _ROOMS = {
     "activations": ["ELU", "GELU", "SELU", "Identity", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh"],
     "backends": ["backend_names", "get_backend"],
     "errors": ["BackendUnavailable", "InputError"],
+    "estimators": ["MLPClassifier", "MLPRegressor"],
     "loop": ["TrainingDiverged"],
     "losses": [
         "BinaryCrossEntropy",

@@ -81,6 +81,7 @@ class FusedProgram(Program):
         self.layout: Layout = (Flat if weights <= MOST_SMALL_WEIGHTS else Panels)(plan.network, plan.dtype)
         self.kernel = self.layout.kernel
         self.native = native.load(self.kernel, plan.dtype)
+        self.pace = Pace()
 
     def start(
         self, state: TrainingState, rows: Rows, batch_size: int | None = None, threads: int | None = None
@@ -96,7 +97,7 @@ class FusedRun(Run):
     ) -> None:
         self.plan, self._layout, self._native = program.plan, program.layout, program.native
         self._dtype = np.dtype(self.plan.dtype)
-        self._cores, self._pace = usable_cores(), Pace()
+        self._cores, self._pace = usable_cores(), program.pace
         self._threads = allowed_threads(threads, self._cores) if self._layout.blocks.size else 1
         self._multiply_adds = multiply_adds_per_row(self.plan) * self._dtype.itemsize // 4
         self._part_rows = _part_rows(self.plan, self._layout)
