@@ -1,5 +1,6 @@
 """A model: a network with its parameters, which predicts, is saved and loaded."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from nnaccel.backends import get_backend
 from nnaccel.described import entry
 from nnaccel.encoding import Encoding, plain_encoding
 from nnaccel.errors import InputError, check
@@ -19,7 +19,7 @@ from nnaccel.model_file import read_model_file, write_model_file
 from nnaccel.network import Network
 from nnaccel.optimizers import SGD
 from nnaccel.plan import Plan
-from nnaccel.program import Rows, TrainingState
+from nnaccel.prediction import FilledLayer, network_outputs
 from nnaccel.report import TrainingReport
 from nnaccel.sources import Source
 from nnaccel.sources.arrays import ArraySource
@@ -185,15 +185,20 @@ class Model:
         }
         write_model_file(Path(path), description, tensors)
 
+    @functools.cached_property
+    def _filled_layers(self) -> list[FilledLayer]:
+        return [
+            (parameters["weight"], parameters.get("bias"), layer.activation)
+            for layer, parameters in zip(self.network.layers, self.network.unpack(self.parameters, np), strict=True)
+        ]
+
     def _forward(self, x: np.ndarray) -> np.ndarray:
         check(
             x.shape[1:] == self.network.input_shape,
             f"X has rows of the shape {x.shape[1:]}, but the network takes {self.network.input_shape}.",
         )
-        plan = Plan(self.network, self.loss, SGD(), dtype=str(self.parameters.dtype))
-        no_rows = Rows(x[:0], np.zeros((0,) if self.loss.targets == "labels" else (0, plan.outputs)))
-        state = TrainingState.initial(plan, 0, self.parameters)
-        outputs = get_backend("cpu").compile(plan).start(state, no_rows).predict(x)
+        with np.errstate(all="ignore"):
+            outputs = network_outputs(self._filled_layers, x.astype(self.parameters.dtype, copy=False))
         check(
             bool(np.isfinite(outputs).all()),
             "the network puts out infinite numbers or NaN: its parameters are damaged, or the rows are out of all proportion.",

@@ -25,7 +25,7 @@ RANKS = (
     ("activations", "dropout", "order", "table", "model_file"),
     ("losses", "optimizers", "schedules", "sources"),
     ("network", "metrics", "targets", "inputs"),
-    ("plan", "layout", "encoding", "assessment"),
+    ("plan", "layout", "encoding", "assessment", "prediction"),
     ("reference", "learning"),
     ("program", "preparation"),
     ("backends", "cost", "progress"),

@@ -11,15 +11,15 @@ from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptr
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
-from nnaccel.activations import Activation
+from nnaccel.activations import Activation, Identity
 from nnaccel.backends import choose_backend
 from nnaccel.description import Description
-from nnaccel.estimators.forward import link_outputs
 from nnaccel.estimators.lbfgs import fit_lbfgs
 from nnaccel.estimators.stochastic import StochasticFit
 from nnaccel.estimators.translation import hidden_activations, network_of, plan_of
 from nnaccel.losses import Loss
 from nnaccel.plan import DTYPES
+from nnaccel.prediction import network_outputs
 
 CONSTRAINTS: dict[str, Any] = {
     "activation": [str, Activation, "array-like"],
@@ -38,6 +38,9 @@ CONSTRAINTS: dict[str, Any] = {
     "threads": [Interval(Integral, 1, None, closed="left"), None],
 }
 """What the parameters beyond scikit-learn's may be, and those of its own that may be more here."""
+
+LINK = Identity()
+"""The activation of the last layer, whose outputs the loss interprets."""
 
 
 class Accelerated(BaseMultilayerPerceptron):
@@ -91,13 +94,18 @@ class Accelerated(BaseMultilayerPerceptron):
         return float(get_scorer(self.scoring)(self, X, y, **keywords))
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
-        if check_input:
-            X = self._checked(X)
-        activations = hidden_activations(self.activation, len(self.coefs_) - 1)
-        outputs = link_outputs(X, self.coefs_, self.intercepts_, activations)
-        return self._loss().predict(outputs, np)
+        return self._loss().predict(self._outputs(X, check_input), np)
 
     # --- what an estimator knows of itself ---
+
+    def _outputs(self, X: Any, check_input: bool = True) -> np.ndarray:
+        """What the last layer puts out, at the link scale (n, outputs)."""
+        if not hasattr(self, "coefs_"):
+            check_is_fitted(self)
+        if check_input:
+            X = self._checked(X)
+        activations = (*hidden_activations(self.activation, len(self.coefs_) - 1), LINK)
+        return network_outputs(list(zip(self.coefs_, self.intercepts_, activations, strict=True)), X)
 
     def _loss(self) -> Loss:
         """What the network minimises, once it is known how many outputs it has."""

@@ -110,6 +110,43 @@ class MLPClassifier(Accelerated, theirs.MLPClassifier):
         self.dtype = dtype
         self.threads = threads
 
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each row (n,), or its labels as zeros and ones (n, labels).
+
+        Parameters
+        ----------
+        X : array or sparse matrix (n, features)
+
+        Returns
+        -------
+        array
+        """
+        return self._predict(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class (n, classes), in the order of `classes_`, or of each label (n, labels).
+
+        Parameters
+        ----------
+        X : array or sparse matrix (n, features)
+
+        Returns
+        -------
+        array
+        """
+        probabilities = self._forward_pass_fast(X)
+        if self.n_outputs_ > 1:
+            return probabilities
+        return np.concatenate([1 - probabilities, probabilities], axis=1)
+
+    def _predict(self, X: Any, check_input: bool = True) -> np.ndarray:
+        outputs = self._outputs(X, check_input)
+        if self.out_activation_ == "softmax":
+            # The largest probability is that of the largest output.
+            return self.classes_[outputs.argmax(axis=1)]
+        probabilities = self._loss().predict(outputs, np)
+        return self._decoded(probabilities if self.n_outputs_ > 1 else probabilities[:, 0])
+
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> Any:
         if self.class_weight is not None:
             check(

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+import numpy as np
 from sklearn import neural_network as theirs
 
 from nnaccel.estimators.accelerated import CONSTRAINTS, Accelerated
@@ -96,6 +97,19 @@ class MLPRegressor(Accelerated, theirs.MLPRegressor):
         self.backend = backend
         self.dtype = dtype
         self.threads = threads
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The prediction for each row: (n,) for one output, else (n, outputs).
+
+        Parameters
+        ----------
+        X : array or sparse matrix (n, features)
+
+        Returns
+        -------
+        array
+        """
+        return self._predict(X)
 
     def _loss(self) -> Loss:
         return regression_loss(self.loss)

@@ -1,5 +1,6 @@
 """From the words of scikit-learn's multilayer perceptrons to a plan."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,8 +43,12 @@ def hidden_activations(given: Any, layers: int) -> list[Activation]:
     several = isinstance(given, Sequence) and not isinstance(given, str)
     if several:
         check(len(given) == layers, f"activation has {len(given)} entries for {layers} hidden layers.")
-    each = given if several else [given] * layers
-    return [as_activation(ACTIVATIONS.get(one, one) if isinstance(one, str) else one) for one in each]
+    return [_activation(one) for one in given] if several else [_activation(given)] * layers
+
+
+@functools.cache
+def _activation(given: Any) -> Activation:
+    return as_activation(ACTIVATIONS.get(given, given) if isinstance(given, str) else given)
 
 
 def dropout_rates(given: Any, layers: int) -> list[float]:
@@ -72,12 +77,14 @@ def network_of(estimator: Any, units: Sequence[int]) -> Network:
     return Network(units[0], [*layers, Dense(units[-1])])
 
 
+@functools.cache
 def classification_loss(exclusive: bool, label_smoothing: float) -> Loss:
     """The loss of classes that exclude each other, or of labels that don't; by default its value is clipped as theirs is."""
     kind = SoftmaxCrossEntropy if exclusive else BinaryCrossEntropy
     return kind(label_smoothing=label_smoothing) if label_smoothing else kind(clip=True)
 
 
+@functools.cache
 def regression_loss(given: Any) -> Loss:
     """The loss of a regression by scikit-learn's name or ours, or itself."""
     return LOSSES[given] if isinstance(given, str) and given in LOSSES else as_loss(given)
