@@ -9,7 +9,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import get_scorer
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nnaccel.activations import Activation, Identity
 from nnaccel.backends import choose_backend
@@ -94,7 +94,8 @@ class Accelerated(BaseMultilayerPerceptron):
         return float(get_scorer(self.scoring)(self, X, y, **keywords))
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
-        return self._loss().predict(self._outputs(X, check_input), np)
+        outputs = self._outputs(X, check_input)
+        return self._loss().predict(outputs, np)
 
     # --- what an estimator knows of itself ---
 
