@@ -6,11 +6,13 @@ Read from what the system tells, without measuring anything. What a system doesn
 import contextlib
 import ctypes
 import functools
+import math
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,10 +168,22 @@ def read_machine() -> Machine:
     )
 
 
+CORES_SECONDS = 1.0
+"""For so long the number of usable cores is believed: to find it out takes as long as a small training."""
+
+_cores, _cores_until = 1, -math.inf
+
+
 def usable_cores() -> int:
-    """`Machine.usable_cores` of this machine, in less than a millisecond."""
-    source = _source()
-    return _usable(source.affinity_cores(), source.quota_cores())
+    """`Machine.usable_cores` of this machine, as it was within the last second."""
+    global _cores, _cores_until
+    if time.monotonic() > _cores_until:
+        source = _source()
+        _cores, _cores_until = (
+            _usable(source.affinity_cores(), source.quota_cores()),
+            time.monotonic() + CORES_SECONDS,
+        )
+    return _cores
 
 
 def _usable(affinity_cores: int, quota_cores: float | None) -> int:

@@ -2,6 +2,7 @@
 
 import _thread
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -66,11 +67,17 @@ def allowed_threads(wanted: int | None, cores: int) -> int:
     >>> allowed_threads(1, cores=8)
     1
     """
-    import numpy  # noqa: F401  (loads the BLAS that it was built with)
-    from threadpoolctl import threadpool_info
-
-    limits: list[int] = [library["num_threads"] for library in threadpool_info() if library.get("user_api") == "blas"]
+    limits: list[int] = [library["num_threads"] for library in _blas().info()]
     return max(1, min([cores, *limits] if wanted is None else [wanted, cores, *limits]))
+
+
+@functools.cache
+def _blas() -> Any:
+    """The BLAS libraries of this process; to look for them takes milliseconds, to ask them nothing."""
+    import numpy  # noqa: F401  (loads the one that it was built with)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 _busy = 0

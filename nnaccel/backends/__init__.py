@@ -151,7 +151,7 @@ def choose_backend(name: str = "auto") -> Choice:
     """
     if name != "auto":
         return Choice(get_backend(name), "as asked for")
-    missing = backend_class("numba").unavailable_reason()
+    missing = None if "numba" in _instances else backend_class("numba").unavailable_reason()
     if missing is None:
         return Choice(get_backend("numba"), "auto: the fastest on a CPU")
     return Choice(get_backend("cpu"), f"auto: numba would be faster, but {missing}")

@@ -90,8 +90,7 @@ class StochasticFit:
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=5)
         finally:
-            self._publish()
-            self._keep_slots()
+            self._keep_slots(self._publish())
             self._data.run.close()
         if self._validates and estimator.early_stopping:
             estimator.coefs_, estimator.intercepts_ = estimator._best_coefs, estimator._best_intercepts
@@ -209,9 +208,11 @@ class StochasticFit:
         wishes = [callback(estimator) for callback in callbacks]
         return any(wishes)
 
-    def _publish(self) -> None:
-        """Give the estimator the parameters."""
-        self.estimator.coefs_, self.estimator.intercepts_ = as_layers(self._network, self._data.run.state().parameters)
+    def _publish(self) -> TrainingState:
+        """Give the estimator the parameters; the state that they are of."""
+        state = self._data.run.state()
+        self.estimator.coefs_, self.estimator.intercepts_ = as_layers(self._network, state.parameters)
+        return state
 
     def _state(self) -> TrainingState:
         """The state to begin with: the estimator's parameters, and what its optimizer remembers."""
@@ -227,9 +228,9 @@ class StochasticFit:
         parameters = as_vector(self._network, estimator.coefs_, estimator.intercepts_, dtype)
         return TrainingState(parameters, tuple(slots[: len(self._plan.optimizer.slots)]), optimizer.t, seed)
 
-    def _keep_slots(self) -> None:
+    def _keep_slots(self, state: TrainingState) -> None:
         """Have the optimizer remember what the run knows."""
-        state, optimizer = self._data.run.state(), self._optimizer
+        optimizer = self._optimizer
         for name, slot in zip(_slot_names(optimizer), state.slots, strict=False):
             weights, biases = as_layers(self._network, slot)
             setattr(optimizer, name, weights + biases)
