@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from nnaccel.optimizers import SGD as SGD
     from nnaccel.optimizers import Adam as Adam
     from nnaccel.optimizers import AdamW as AdamW
+    from nnaccel.order import BlockShuffled as BlockShuffled
     from nnaccel.order import Sequential as Sequential
     from nnaccel.order import Shuffled as Shuffled
     from nnaccel.recipe import EarlyStopping as EarlyStopping
@@ -78,7 +79,7 @@ _ROOMS = {
     "model": ["Model", "load"],
     "network": ["Dense", "Network"],
     "optimizers": ["L2", "SGD", "Adam", "AdamW"],
-    "order": ["Sequential", "Shuffled"],
+    "order": ["BlockShuffled", "Sequential", "Shuffled"],
     "recipe": ["EarlyStopping"],
     "report": ["History", "TrainingReport"],
     "schedules": ["Constant", "Cosine", "InverseScaling", "OneCycle", "Plateau", "StepDecay"],

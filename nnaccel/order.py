@@ -15,6 +15,9 @@ _SPLIT_STREAM = 2**64 - 1
 
 INITIAL_STREAM = 2**63
 
+BLOCK_BYTES = 1 << 22
+"""What a disk reads at once about as fast as it can."""
+
 
 def generator(seed: int, stream: int) -> np.random.Generator:
     """A random generator that depends on nothing but `seed` (its lowest 64 bits) and `stream`."""
@@ -50,6 +53,52 @@ class Shuffled(Order):
 
     def epoch(self, number: int, rows: np.ndarray) -> np.ndarray:
         return generator(self.seed, number).permutation(rows)
+
+
+@dataclass(frozen=True)
+class BlockShuffled(Order):
+    """A new random order in each epoch that reads a file piece by piece, for rows that memory doesn't hold.
+
+    Blocks of rows that lie together come in random order, some of them make a window, and within a window all rows are
+    shuffled: only as many rows as a window has need be in memory at once, and a batch mixes rows from everywhere in the
+    data. Where blocks begin, and which of them meet, differs from epoch to epoch.
+
+    Attributes
+    ----------
+    seed : int
+    block : int
+        Rows that lie together.
+    window : int
+        The most blocks that are shuffled together. Of how far apart rows are, about 1 - 1 / window is found within a batch.
+
+    Examples
+    --------
+    >>> BlockShuffled(seed=0, block=2, window=2).epoch(0, np.arange(8, dtype=np.int32))
+    array([6, 5, 0, 1, 2, 3, 4, 7], dtype=int32)
+    """
+
+    seed: int = 0
+    block: int = 1024
+    window: int = 64
+
+    def __post_init__(self) -> None:
+        for name, number in (("block", self.block), ("window", self.window)):
+            whole = isinstance(number, (int, np.integer)) and number >= 1
+            check(whole, f"{name} of BlockShuffled must be a whole number, 1 or more, not {number!r}.")
+
+    @classmethod
+    def within(cls, memory: int, row_bytes: int, seed: int = 0) -> "BlockShuffled":
+        """The order whose windows take so many bytes, or two rows; a block takes 4 MiB, or what lets 64 be in a window."""
+        block = max(1, min(BLOCK_BYTES, memory // 64) // max(1, row_bytes))
+        return cls(seed, block, max(2, memory // max(1, block * row_bytes)))
+
+    def epoch(self, number: int, rows: np.ndarray) -> np.ndarray:
+        random = generator(self.seed, number)
+        # The first block is shorter by another number of rows each time: otherwise the same rows would always be together.
+        edges = np.arange(random.integers(1, self.block + 1), len(rows), self.block)
+        blocks = np.split(rows, edges)
+        windows = np.array_split(random.permutation(len(blocks)), -(-len(blocks) // self.window))
+        return np.concatenate([random.permutation(np.concatenate([blocks[place] for place in w])) for w in windows])
 
 
 @dataclass(frozen=True)
