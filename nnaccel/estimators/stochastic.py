@@ -28,6 +28,9 @@ SLOTS = {SGDOptimizer: ("velocities",), AdamOptimizer: ("ms", "vs")}
 MOST_ROWS = 1 << 20
 """The order of so many rows is drawn ahead at most."""
 
+GROUP_SECONDS = 0.5
+"""About so long go epochs by without anyone looking at them: what is printed, or interrupted, comes in such pieces."""
+
 
 class Split(NamedTuple):
     """The numbers of the rows to train on, and the validation set, if there is one."""
@@ -78,7 +81,7 @@ class StochasticFit:
         self._bounds = batch_bounds(len(self._order), batch_size)
         self._schedule = _schedule(estimator.learning_rate)
         self._timeline = Timeline(estimator.max_iter, len(self._bounds) - 1, len(self._order))
-        self._slice_steps = 64
+        self._slice_steps, self._epoch_seconds = 64, GROUP_SECONDS
         self._deadline = time.perf_counter() + (estimator.time_limit or np.inf)
         self._data = Data(program, self._state(), x, targets, sample_weight, batch_size, estimator.threads)
 
@@ -103,7 +106,9 @@ class StochasticFit:
         estimator = self.estimator
         estimator.n_iter_ = 0
         while estimator.n_iter_ < estimator.max_iter:
-            logs = self._train(self._epochs_at_once())
+            epochs, began = self._epochs_at_once(), time.perf_counter()
+            logs = self._train(epochs)
+            self._epoch_seconds = (time.perf_counter() - began) / epochs
             stops = [self._take_stock(log) for log in logs]
             if not stops or stops[-1] or self._incremental:
                 return
@@ -125,7 +130,8 @@ class StochasticFit:
         if waiting or self._incremental:
             return 1
         missing = estimator.n_iter_no_change + 1 - estimator._no_improvement_count
-        return int(max(1, min(missing, estimator.max_iter - estimator.n_iter_, MOST_ROWS // len(self._order))))
+        most = min(MOST_ROWS // len(self._order), GROUP_SECONDS / self._epoch_seconds)
+        return int(max(1, min(missing, estimator.max_iter - estimator.n_iter_, most)))
 
     def _train(self, epochs: int) -> list[np.ndarray]:
         """Use every row so many times; the log of each epoch that the time limit let finish."""
