@@ -15,8 +15,8 @@ _SPLIT_STREAM = 2**64 - 1
 
 INITIAL_STREAM = 2**63
 
-BLOCK_BYTES = 1 << 22
-"""What a disk reads at once about as fast as it can."""
+BLOCK_BYTES = 1 << 25
+"""Several times what systems read ahead around a row that memory lacks, 8 MiB at most: what is read beyond a block is wasted."""
 
 
 def generator(seed: int, stream: int) -> np.random.Generator:
@@ -88,8 +88,8 @@ class BlockShuffled(Order):
 
     @classmethod
     def within(cls, memory: int, row_bytes: int, seed: int = 0) -> "BlockShuffled":
-        """The order whose windows take so many bytes, or two rows; a block takes 4 MiB, or what lets 64 be in a window."""
-        block = max(1, min(BLOCK_BYTES, memory // 64) // max(1, row_bytes))
+        """The order whose windows take so many bytes, or two rows; a block takes 32 MiB, or what lets 16 be in a window."""
+        block = max(1, min(BLOCK_BYTES, memory // 16) // max(1, row_bytes))
         return cls(seed, block, max(2, memory // max(1, block * row_bytes)))
 
     def epoch(self, number: int, rows: np.ndarray) -> np.ndarray:
