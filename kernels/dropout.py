@@ -11,7 +11,7 @@ from numba import njit, types, uint32
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nnaccel.kernels.memory import JIT, at, like, wide_vectors
+from nnaccel.kernels.memory import JIT, at, lanes_of, like, wide_vectors
 
 _PARITY = 0x1BD11BDA
 _LANES = 4
@@ -140,3 +140,17 @@ def drop(
                 for i in range(min(width * _LANES, units - unit)):
                     # A product also where dropped: 0 * NaN is NaN, and a training that diverges must show.
                     part[i] = part[i] * (kept if bits[i] >= limit else dropped)
+
+
+@njit(**JIT)
+def drop_lanes(key_0: Any, key_1: Any, threshold: int, first_row: int, units: int, values: Any) -> None:
+    """The same for values of which each unit's are one vector, whose lanes are rows from `first_row` on."""
+    wide_vectors()
+    kept, dropped = like(values[0], _LANE_VALUES / (_LANE_VALUES - threshold)), like(values[0], 0.0)
+    rows = lanes_of(values)
+    for unit in range(units):
+        word, shift, v = unit % _LANES // 2, uint32(unit % 2 * 16), at(values, unit * rows)
+        for r in range(rows):
+            words = threefry2x32(key_0, key_1, uint32(first_row + r), uint32(unit // _LANES))
+            bits = ((words[1] if word else words[0]) >> shift) & uint32(_LANE_VALUES - 1)
+            v[r] = v[r] * (kept if bits >= uint32(threshold) else dropped)

@@ -147,14 +147,33 @@ def _softmax_cross_entropies(outputs, labels, numbers, rows, count, smoothing, v
 
 
 @njit(**JIT)
-def _group(job: Any, outputs: Any, numbers: Any, rows: int, count: int, values: Any, targets: Any) -> None:
-    """The losses of one group, into `values`, and their gradients, into `outputs`; `targets` is room for as many numbers."""
+def lane_losses(job: Any, outputs: Any, numbers: Any, rows: int, count: int, values: Any, targets: Any) -> None:
+    """The losses of one group, into `values`, and their gradients, into `outputs`.
+
+    Parameters
+    ----------
+    job : record JOB
+        Its loss and its targets.
+    outputs : pointer
+        A vector for each output, whose lanes are rows.
+    numbers : pointer to int32
+        Which rows they are of the caller's.
+    rows, count : int
+        How many, up to the lanes of a vector, and how many outputs each has.
+    values : pointer
+        To a vector.
+    targets : pointer
+        Room for as many numbers as there are outputs, and for two vectors at least.
+    """
     lanes, zero, kind = lanes_of(outputs), like(outputs[0], 0.0), job.loss
     parameter, share = like(zero, job.loss_parameter), like(zero, 1.0 / count)
     if kind == SOFTMAX_CROSS_ENTROPY:
         room = at(targets, lanes)
         labels = int32_pointer(job.targets)
         _softmax_cross_entropies(outputs, labels, numbers, rows, count, parameter, values, targets, room)
+        if job.clip > 0.0:
+            for r in range(rows):
+                values[r] = _clipped(values[r], like(zero, job.clip))
         return
     wanted = pointer(job.targets, zero)
     for r in range(rows):
@@ -177,65 +196,6 @@ def _group(job: Any, outputs: Any, numbers: Any, rows: int, count: int, values: 
         _binary_cross_entropies(outputs, targets, count, parameter, share, values)
     else:
         _poissons(outputs, targets, count, parameter, share, values)
-
-
-@njit(**JIT)
-def row_loss(job, outputs, delta, number, count):
-    """The loss of one row, by plain arithmetic, and its gradient.
-
-    Parameters
-    ----------
-    job : record JOB
-        Its loss and its targets.
-    outputs, delta : pointers
-        To `count` elements each.
-    number : int
-        Which row it is of the caller's.
-    """
-    zero, kind = like(outputs[0], 0.0), job.loss
-    parameter, share, total = like(zero, job.loss_parameter), like(zero, 1.0 / count), like(outputs[0], 0.0)
-    if kind == SOFTMAX_CROSS_ENTROPY:
-        value = _row_softmax(outputs, delta, int32_pointer(job.targets)[number], count, parameter)
-        return _clipped(value, like(zero, job.clip)) if job.clip > 0.0 else value
-    targets = at(pointer(job.targets, zero), number * count)
-    for j in range(count):
-        o, y = outputs[j], targets[j]
-        if kind == SUM_OF_SQUARES:
-            value, slope = _sum_of_squares(o, y, parameter, share)
-        elif kind == MEAN_SQUARED_ERROR:
-            value, slope = _mean_squared_error(o, y, parameter, share)
-        elif kind == HALF_SQUARED_ERROR:
-            value, slope = _half_squared_error(o, y, parameter, share)
-        elif kind == MEAN_ABSOLUTE_ERROR:
-            value, slope = _mean_absolute_error(o, y, parameter, share)
-        elif kind == HUBER:
-            value, slope = _huber(o, y, parameter, share)
-        elif kind == BINARY_CROSS_ENTROPY and job.clip > 0.0:
-            value, slope = _clipped_binary_cross_entropy(o, y, like(zero, job.clip), share)
-        elif kind == BINARY_CROSS_ENTROPY:
-            value, slope = _binary_cross_entropy(o, y, parameter, share)
-        else:
-            value, slope = _poisson(o, y, parameter, share)
-        total += value
-        delta[j] = slope
-    return total
-
-
-@njit(**JIT)
-def _row_softmax(outputs, delta, label, count, smoothing):
-    largest, total, mean = outputs[0], like(outputs[0], 0.0), like(outputs[0], 0.0)
-    for j in range(1, count):
-        largest = outputs[j] if outputs[j] > largest else largest
-    for j in range(count):
-        mean += outputs[j]
-        delta[j] = exp(outputs[j] - largest)
-        total += delta[j]
-    one, share = like(largest, 1.0), smoothing / like(largest, count)
-    wanted = (one - smoothing) * outputs[label] + (share * mean if smoothing > 0 else like(largest, 0.0))
-    for j in range(count):
-        delta[j] = delta[j] / total - share
-    delta[label] -= one - smoothing
-    return log(total) + (largest - wanted)
 
 
 @njit(**JIT)
@@ -266,10 +226,7 @@ def losses_and_deltas(job, outputs, deltas, numbers, rows, count, scale, row_los
         for j in range(0, count, panel):
             source = at(outputs, (j // panel) * next_panel + i * panel)
             transpose(source, panel, at(group, j * lanes), lanes, here, min(panel, count - j), panel)
-        _group(job, group, row_numbers, here, count, values, targets)
-        if job.loss == SOFTMAX_CROSS_ENTROPY and job.clip > 0.0:
-            for r in range(here):
-                values[r] = _clipped(values[r], like(zero, job.clip))
+        lane_losses(job, group, row_numbers, here, count, values, targets)
         for r in range(here):
             weight = np.float64(weights[row_numbers[r]]) if job.weights != 0 else 1.0
             row_losses[i + r] = weight * np.float64(values[r])

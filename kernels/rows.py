@@ -50,13 +50,13 @@ def _own_kind(typingctx, target):
 
 
 @njit(**JIT)
-def _gather_vectors(source, numbers, rows, target, next_panel, stride):
-    """Rows whose elements follow each other and need no conversion, to places `stride` elements apart."""
+def _gather_vectors(source, numbers, rows, target, next_panel):
+    """Rows whose elements follow each other and need no conversion, into full panels."""
     panel = panel_of(target)
     for i in range(rows):
         row = pointer(source.address + numbers[i] * source.row_bytes, target[0])
         for first in range(0, source.columns, panel):
-            place = at(target, i * stride + (first // panel) * next_panel)
+            place = at(target, i * panel + (first // panel) * next_panel)
             _copy_vectors(at(row, first), min(panel, source.columns - first), place)
 
 
@@ -100,12 +100,12 @@ def gather(source: Any, numbers: Any, rows: int, target: Any, next_panel: int, p
     next_panel : int
         Elements from one panel to the next.
     panel : int
-        The width of a panel; or the number of columns, for rows that follow each other. Up to the end of a full panel,
-        what is beyond the last column of a row may be written, with zeros: also beyond the last row.
+        The width of a panel; 1 for columns that each lie in one piece. In full panels, what is beyond the last column of
+        a row may be written, with zeros.
     """
-    kind, whole = source.kind, panel == panel_of(target) or source.columns <= panel_of(target)
-    if kind == _own_kind(target) and source.contiguous != 0 and whole:
-        _gather_vectors(source, numbers, rows, target, next_panel, panel)
+    kind = source.kind
+    if kind == _own_kind(target) and source.contiguous != 0 and panel == panel_of(target):
+        _gather_vectors(source, numbers, rows, target, next_panel)
     elif kind == 0:
         _f4(source, numbers, rows, target, next_panel, panel)
     elif kind == 1:

@@ -1,7 +1,8 @@
-"""The same jobs as `epoch` for networks so small that a tile would be nearly empty: plain loops, by one thread.
+"""The same jobs as `epoch` for networks so small that a tile would be nearly empty, by one thread.
 
-Parameters lie as in the flat vector of the network, weights row by row, and activations row by row. A step of a
-network of a few weights takes less time than a call that Python makes.
+Parameters lie as in the flat vector of the network, weights row by row. As many rows as a vector has lanes go forward and
+back at once: of their activations each unit's are one vector. A step of a network of a few weights takes less time than a
+call that Python makes.
 """
 
 import math
@@ -11,137 +12,144 @@ import numpy as np
 from numba import njit, types
 
 from nnaccel.kernels.activation import IDENTITY, activate, chain
-from nnaccel.kernels.dropout import drop, step_key, threshold
+from nnaccel.kernels.dropout import drop_lanes, step_key, threshold
 from nnaccel.kernels.job import APPLY, EVALUATE, GRADIENT, JOB, LAYER, RULE, SOURCE, TRAIN
-from nnaccel.kernels.loss import gradient_scale, row_loss, weight_sum
-from nnaccel.kernels.memory import JIT, at, int32_pointer, lanes_of, like, pointer, records_of
+from nnaccel.kernels.lanes import add_product, lanes_sum, weighted_sum
+from nnaccel.kernels.loss import gradient_scale, lane_losses, weight_sum
+from nnaccel.kernels.memory import JIT, SUMS, at, int32_pointer, lanes_of, like, pointer, records_of, wide_vectors
 from nnaccel.kernels.optimizer import penalise, penalty_strength, prepare, sum_of_squares, update
-from nnaccel.kernels.rows import gather
+from nnaccel.kernels.rows import gather, scatter
 from nnaccel.kernels.team import flush_subnormals, restore_mode
 
 _job, _layer, _source, _rule = records_of(JOB), records_of(LAYER), records_of(SOURCE), records_of(RULE)
 
-
-@njit(**JIT)
-def _whole_vectors(n, p):
-    """So many elements up to the end of a vector: a few too many cost less than a rest one by one. There is room for them."""
-    lanes = lanes_of(p)
-    return -(-n // lanes) * lanes
+_NO_DROPOUT = (0, 0.0, 0)
+"""The number of the step, the factor of all rates, and the number within the batch of the first row."""
 
 
 @njit(**JIT)
-def _drop(job, layer, rows, dropping, values):
+def _drop(job, layer, dropping, values):
     """Multiply the outputs of a layer by their mask."""
     count, factor, first_row = dropping
     key_0, key_1 = step_key(job.seed, count, layer.number)
-    limit = threshold(layer.dropout, factor)
-    drop(key_0, key_1, limit, first_row, rows, 0, layer.outputs, values, layer.outputs)
+    drop_lanes(key_0, key_1, threshold(layer.dropout, factor), first_row, layer.outputs, values)
 
 
 @njit(**JIT)
-def _forward(job, rows, dropping, zero):
-    """Rows through all layers."""
+def _inputs(job, numbers, rows, zero):
+    """Copy rows of the caller's into the first layer's inputs; lanes without a row are zero."""
+    source, x = _source(job.source, 0), at(pointer(job.activations, zero), _layer(job.layers, 0).input)
+    lanes = lanes_of(x)
+    if rows < lanes:
+        for i in range(source.columns * lanes):
+            x[i] = zero
+    gather(source, numbers, rows, x, lanes, 1)
+
+
+@njit(**JIT)
+def _forward(job, dropping, zero):
+    """A vector of rows through all layers."""
     activations, parameters = pointer(job.activations, zero), pointer(job.parameters, zero)
+    lanes = lanes_of(activations)
     for number in range(job.layer_count):
         layer = _layer(job.layers, number)
-        inputs, outputs = layer.inputs, layer.outputs
+        outputs, n = layer.outputs, layer.outputs * lanes
         w, x = at(parameters, layer.weight), at(activations, layer.input)
         z, y = at(activations, layer.saved), at(activations, layer.output)
-        for i in range(rows):
-            for j in range(outputs):
-                total = parameters[layer.bias + j] if layer.bias >= 0 else zero
-                for k in range(inputs):
-                    total += x[i * inputs + k] * w[k * outputs + j]
-                z[i * outputs + j] = total
-        n = _whole_vectors(rows * outputs, z)
+        for j in range(outputs):
+            bias = parameters[layer.bias + j] if layer.bias >= 0 else zero
+            weighted_sum(at(z, j * lanes), bias, at(w, j), outputs, x, layer.inputs)
         if layer.saved != layer.output or layer.activation != IDENTITY:
             activate(layer.activation, layer.parameter, z, y, n)
         if layer.saves_output and layer.saved != layer.output:
             activate(np.int64(IDENTITY), 0.0, y, z, n)
         if dropping[1] > 0.0 and layer.dropout > 0.0:
-            _drop(job, layer, rows, dropping, y)
+            _drop(job, layer, dropping, y)
 
 
 @njit(**JIT)
-def _backward(job, rows, dropping, zero):
-    """From the gradient of the outputs to that of all parameters, which is added up."""
+def _backward(job, dropping, zero):
+    """From the gradient of the outputs to that of all parameters, which is added up lane by lane."""
     activations, parameters = pointer(job.activations, zero), pointer(job.parameters, zero)
-    gradient = pointer(job.gradient, zero)
+    sums, lanes = at(pointer(job.gradient, zero), job.gradient_size), lanes_of(activations)
     for number in range(job.layer_count - 1, -1, -1):
         layer = _layer(job.layers, number)
         inputs, outputs = layer.inputs, layer.outputs
         x, delta = at(activations, layer.input), at(activations, layer.delta)
         if dropping[1] > 0.0 and layer.dropout > 0.0:
-            _drop(job, layer, rows, dropping, delta)
+            _drop(job, layer, dropping, delta)
         if layer.activation != IDENTITY:
-            chain(
-                layer.activation,
-                layer.parameter,
-                at(activations, layer.saved),
-                delta,
-                _whole_vectors(rows * outputs, delta),
-            )
-        g = at(gradient, layer.weight)
+            chain(layer.activation, layer.parameter, at(activations, layer.saved), delta, outputs * lanes)
+        g, w = at(sums, layer.weight * lanes), at(parameters, layer.weight)
         for k in range(inputs):
             for j in range(outputs):
-                total = g[k * outputs + j]
-                for i in range(rows):
-                    total += x[i * inputs + k] * delta[i * outputs + j]
-                g[k * outputs + j] = total
+                add_product(at(g, (k * outputs + j) * lanes), at(x, k * lanes), at(delta, j * lanes))
         if layer.bias >= 0:
-            for j in range(outputs):
-                total = gradient[layer.bias + j]
-                for i in range(rows):
-                    total += delta[i * outputs + j]
-                gradient[layer.bias + j] = total
+            g = at(sums, layer.bias * lanes)
+            for i in range(outputs * lanes):
+                g[i] += delta[i]
         if number > 0:
-            w, below = at(parameters, layer.weight), at(activations, _layer(job.layers, number - 1).delta)
-            for i in range(rows):
-                for k in range(inputs):
-                    total = zero
-                    for j in range(outputs):
-                        total += delta[i * outputs + j] * w[k * outputs + j]
-                    below[i * inputs + k] = total
-
-
-@njit(**JIT)
-def _inputs(job, numbers, rows, zero):
-    """Copy rows of the caller's into the first layer's inputs."""
-    source, x = _source(job.source, 0), at(pointer(job.activations, zero), _layer(job.layers, 0).input)
-    gather(source, numbers, rows, x, source.columns, source.columns)
+            below = at(activations, _layer(job.layers, number - 1).delta)
+            for k in range(inputs):
+                weighted_sum(at(below, k * lanes), zero, at(w, k * outputs), 1, delta, outputs)
 
 
 @njit(**JIT)
 def _losses(job, numbers, rows, scale, losses, zero):
-    """The losses of rows that have gone forward, their sum, and the gradient of the network's outputs times `scale`."""
+    """The weighted losses of rows that have gone forward, and the gradient of the network's outputs times `scale`."""
+    wide_vectors()
     last = _layer(job.layers, job.layer_count - 1)
-    activations, weights, count = pointer(job.activations, zero), pointer(job.weights, zero), last.outputs
+    activations, weights, room = pointer(job.activations, zero), pointer(job.weights, zero), pointer(job.scratch, zero)
+    outputs, delta, lanes = at(activations, last.output), at(activations, last.delta), lanes_of(room)
+    values, factors, targets = room, at(room, lanes), at(room, 2 * lanes)
+    for i in range(last.outputs * lanes):
+        delta[i] = outputs[i]
+    lane_losses(job, delta, numbers, rows, last.outputs, values, targets)
+    for r in range(rows):
+        weight = np.float64(weights[numbers[r]]) if job.weights != 0 else 1.0
+        losses[r] = weight * np.float64(values[r])
+        factors[r] = like(zero, weight * scale)
+    for j in range(last.outputs):
+        d = at(delta, j * lanes)
+        for r in range(lanes):  # not a product beyond the last row: what is there may be infinite
+            d[r] = d[r] * factors[r] if r < rows else zero
+
+
+@njit(**SUMS)
+def _sum(values, count):
     total = 0.0
-    for i in range(rows):
-        outputs, delta = at(activations, last.output + i * count), at(activations, last.delta + i * count)
-        value, weight = np.float64(row_loss(job, outputs, delta, np.int64(numbers[i]), count)), 1.0
-        if job.weights != 0:
-            weight = np.float64(weights[numbers[i]])
-        losses[i] = weight * value
-        total += losses[i]
-        factor = like(zero, weight * scale)
-        for j in range(count):
-            delta[j] *= factor
+    for i in range(count):
+        total += values[i]
     return total
+
+
+@njit(**JIT)
+def _over_lanes(sums, gradient, start, count):
+    """Some parameters' gradients from their sums in each lane, which begin anew at zero."""
+    lanes, g, total = lanes_of(sums), at(gradient, start), at(sums, start * lanes_of(sums))
+    for i in range(count):
+        g[i] = lanes_sum(at(total, i * lanes))
+    for i in range(count * lanes):
+        total[i] = like(sums[0], 0.0)
 
 
 @njit(**JIT)
 def _gradients(job, numbers, rows, first_row, count, dropout, scale, zero):
     """The gradient of a batch, into the vector of gradients, and the sum of its losses."""
     gradient, losses, loss = pointer(job.gradient, zero), pointer(job.row_losses, 1.0), 0.0
-    for i in range(job.gradient_size):
-        gradient[i] = zero
-    for part in range(0, rows, job.part_rows):
-        here, own, dropping = min(job.part_rows, rows - part), at(numbers, part), (count, dropout, first_row + part)
+    sums, lanes = at(gradient, job.gradient_size), lanes_of(gradient)
+    for first in range(0, rows, lanes):
+        here, own, dropping = min(lanes, rows - first), at(numbers, first), (count, dropout, first_row + first)
         _inputs(job, own, here, zero)
-        _forward(job, here, dropping, zero)
-        loss += _losses(job, own, here, scale, losses, zero)
-        _backward(job, here, dropping, zero)
+        _forward(job, dropping, zero)
+        _losses(job, own, here, scale, losses, zero)
+        loss += _sum(losses, here)
+        _backward(job, dropping, zero)
+    for number in range(job.layer_count):
+        layer = _layer(job.layers, number)
+        _over_lanes(sums, gradient, layer.weight, layer.inputs * layer.outputs)
+        if layer.bias >= 0:
+            _over_lanes(sums, gradient, layer.bias, layer.outputs)
     return loss
 
 
@@ -212,16 +220,16 @@ def _outputs(job, zero):
     """The losses or the outputs of the job's rows."""
     order, losses = int32_pointer(job.order), pointer(job.row_losses, 1.0)
     last = _layer(job.layers, job.layer_count - 1)
-    outputs, predictions = pointer(job.activations, zero), pointer(job.predictions, zero)
-    for row in range(0, job.step_count, job.capacity):
-        rows, numbers = min(job.capacity, job.step_count - row), at(order, row)
+    outputs, predictions = at(pointer(job.activations, zero), last.output), pointer(job.predictions, zero)
+    lanes = lanes_of(outputs)
+    for row in range(0, job.step_count, lanes):
+        rows, numbers = min(lanes, job.step_count - row), at(order, row)
         _inputs(job, numbers, rows, zero)
-        _forward(job, rows, (0, 0.0, 0), zero)
+        _forward(job, _NO_DROPOUT, zero)
         if job.mode == EVALUATE:
             _losses(job, numbers, rows, 0.0, at(losses, row), zero)
         else:
-            for i in range(rows * last.outputs):
-                predictions[row * last.outputs + i] = outputs[last.output + i]
+            scatter(outputs, lanes, rows, last.outputs, at(predictions, row * last.outputs), 1)
 
 
 def entry(dtype: str) -> tuple[Any, Any]:

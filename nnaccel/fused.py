@@ -40,7 +40,7 @@ from nnaccel.threads import Pace, allowed_threads, busy_cores, run_team
 ACTIVATION_BYTES = 1 << 25
 """How much room the activations of one part of a batch may take; longer batches go in parts."""
 
-MOST_SMALL_WEIGHTS = 16
+MOST_SMALL_WEIGHTS = 48
 """Up to so many weights, a network is left to the kernel for small ones."""
 
 LEAST_FOR_A_THREAD = 400_000
@@ -264,8 +264,8 @@ class FusedRun(Run):
             self._capacity = rows
 
     def _gradient_room(self) -> np.ndarray:
-        """Memory for the gradients of two halves of a batch."""
-        return self._room("gradient", 2 * self._layout.size)
+        """Memory for gradients, and first of all for those of a whole batch."""
+        return self._room("gradient", self._layout.gradient_size)
 
     def _room(self, name: str, size: int) -> np.ndarray:
         """Memory for so many elements, zero at first, at a multiple of a vector; the same at the next call."""

@@ -34,8 +34,9 @@ class Layout(ABC):
     ----------
     kernel : str
         The entry of `nnaccel.kernels.native`.
-    size, transposed_size : int
-        Elements of the parameters, and of transposed copies of weights.
+    size, transposed_size, gradient_size : int
+        Elements of the parameters, of transposed copies of weights, and of gradients: first of all those of a whole batch,
+        as the parameters lie, then what they are added up from.
     blocks : int64 array (b, 3)
         The blocks of weights that threads share among themselves: layer, first input, first output.
     costs : float array (b,)
@@ -45,6 +46,7 @@ class Layout(ABC):
     kernel: ClassVar[str]
     size: int
     transposed_size: int
+    gradient_size: int
     blocks: np.ndarray
     costs: np.ndarray
 
@@ -107,13 +109,15 @@ class Layout(ABC):
 
 
 class Flat(Layout):
-    """Parameters as they lie in the flat vector, activations row by row."""
+    """Parameters as they lie in the flat vector; activations of as many rows as a vector has lanes, unit by unit."""
 
     kernel = "small"
 
     def __init__(self, network: Network, dtype: str) -> None:
         super().__init__(network, dtype)
         self.size, self.transposed_size = network.size, 0
+        self.lanes = host.lanes(dtype)
+        self.gradient_size = (1 + self.lanes) * self.size
         self.blocks, self.costs = np.zeros((0, 3), np.int64), np.zeros(0)
         self._starts = {(block.layer, block.name): block.start for block in network.blocks}
 
@@ -128,6 +132,9 @@ class Flat(Layout):
 
     def columns(self, count: int) -> int:
         return count
+
+    def table(self, capacity: int) -> tuple[np.ndarray, int]:
+        return super().table(self.lanes)
 
     def places(self, number: int) -> tuple[int, int, int]:
         return self._starts[number, "weight"], self._starts.get((number, "bias"), -1), -1
@@ -152,6 +159,7 @@ class Panels(Layout):
         # Kernels read whole vectors, also at the end of the last row.
         self.size += self.panel
         self.transposed_size += self.panel
+        self.gradient_size = 2 * self.size
         self.blocks, self.costs = self._all_blocks()
 
     def width(self, columns: int) -> int:

@@ -78,8 +78,8 @@ def kernel(request, monkeypatch):
 
 
 def test_the_size_of_the_network_chooses_the_kernel():
-    assert FusedProgram(problem(features=4, hidden=(3,), outputs=1).plan).kernel == "small"
-    assert FusedProgram(problem(features=5, hidden=(3,), outputs=1).plan).kernel == "epoch"
+    assert FusedProgram(problem(features=15, hidden=(3,), outputs=1).plan).kernel == "small"
+    assert FusedProgram(problem(features=16, hidden=(3,), outputs=1).plan).kernel == "epoch"
 
 
 def test_the_fixture_chooses_the_kernel(kernel):

@@ -1,4 +1,4 @@
-"""The losses' kernels against their formulas in float64: groups of rows in panels, and single rows; within guards."""
+"""The losses' kernels against their formulas in float64: groups of rows in panels; within guards."""
 
 from typing import NamedTuple
 
@@ -35,11 +35,6 @@ def _losses_and_deltas(job, outputs, deltas, numbers, rows, count, scale, row_lo
         _job(job, 0), pointer(outputs, example), pointer(deltas, example), int32_pointer(numbers), rows, count, scale,
         pointer(row_losses, 1.0), pointer(room, example),
     )  # fmt: skip
-
-
-@njit
-def _row_loss(job, outputs, delta, number, count, example):
-    return kernel.row_loss(_job(job, 0), pointer(outputs, example), pointer(delta, example), number, count)
 
 
 class Case(NamedTuple):
@@ -92,19 +87,6 @@ def by_panels(loss, case, scale=1.0):
     padding = in_rows[:, count : last + width_for(count - last, dtype)]
     assert not padding[np.isfinite(case.outputs).all(axis=1)].any()
     return losses.array, in_rows[:, :count]
-
-
-def row_by_row(loss, case):
-    """The losses of all rows and their gradients, without weights, from the kernel for one row."""
-    count, dtype = case.outputs.shape[1], case.outputs.dtype
-    job, losses, gradients = make_job(loss, case, 1, count), [], []
-    for row, number in zip(case.outputs, case.numbers.tolist(), strict=True):
-        outputs, delta = Guarded(row), Guarded(np.full(count, np.pi, dtype))
-        losses.append(_row_loss(job.ctypes.data, outputs.address, delta.address, number, count, dtype.type(0)))
-        outputs.assert_unchanged()
-        delta.assert_unchanged(np.s_[:])
-        gradients.append(delta.array)
-    return np.array(losses), np.array(gradients)
 
 
 def exactly(loss, case):
@@ -173,15 +155,6 @@ def test_rows_in_panels(text, dtype, weighted):
 
 @every_dtype
 @every_loss
-def test_single_rows(text, dtype):
-    loss = as_loss(text)
-    for count in filter(lambda count: sensible(loss, count), COUNTS):
-        case = make_case(loss, 5, count, dtype)
-        assert_equals_formula(loss, case, row_by_row(loss, case))
-
-
-@every_dtype
-@every_loss
 def test_a_row_has_the_same_bits_in_every_group(text, dtype):
     """The threads' shares of a batch begin anywhere."""
     loss = as_loss(text)
@@ -201,7 +174,6 @@ def test_large_outputs_neither_overflow_nor_vanish(text, dtype):
     case = make_case(loss, 20, 3, dtype)
     case.outputs[...] *= 40 if loss.name != "poisson" else 10
     assert_equals_formula(loss, case, by_panels(loss, case), case.weights[case.numbers].astype(np.float64))
-    assert_equals_formula(loss, case, row_by_row(loss, case))
 
 
 @every_dtype
@@ -223,12 +195,11 @@ def test_an_output_that_is_no_number_shows_in_its_row_alone(text, bad, place, dt
         # The formula takes 0 times infinity; a class without any probability should cost the others nothing.
         want = exactly(loss, case._replace(outputs=np.maximum(case.outputs, -1000)))
     others = np.arange(20) != 7
-    for got in (by_panels(loss, case), row_by_row(loss, case)):
-        for mine, reference in zip(got, want, strict=True):
-            assert np.isfinite(mine[others]).all()
-            np.testing.assert_array_equal(np.isnan(mine), np.isnan(reference))
-            np.testing.assert_array_equal(np.sign(mine[np.isinf(reference)]), np.sign(reference[np.isinf(reference)]))
-            np.testing.assert_array_equal(np.isinf(mine), np.isinf(reference))
+    for mine, reference in zip(by_panels(loss, case), want, strict=True):
+        assert np.isfinite(mine[others]).all()
+        np.testing.assert_array_equal(np.isnan(mine), np.isnan(reference))
+        np.testing.assert_array_equal(np.sign(mine[np.isinf(reference)]), np.sign(reference[np.isinf(reference)]))
+        np.testing.assert_array_equal(np.isinf(mine), np.isinf(reference))
 
 
 @every_dtype
@@ -250,6 +221,6 @@ def test_the_gradient_of_no_error_is_zero(dtype):
         loss = as_loss(text)
         case = make_case(loss, 5, 3, dtype)
         case.outputs[...] = case.targets[case.numbers]
-        for losses, deltas in (by_panels(loss, case), row_by_row(loss, case)):
-            assert not losses.any()
-            assert not deltas.any()
+        losses, deltas = by_panels(loss, case)
+        assert not losses.any()
+        assert not deltas.any()

@@ -132,10 +132,11 @@ def test_blocks_cover_every_weight_once(dtype, network):
 def test_matrices_of_activations_do_not_overlap(layout, dtype, network, capacity):
     layout = layout(network, dtype)
     table, size = layout.table(capacity)
+    rows = capacity if isinstance(layout, Panels) else layout.lanes
     places = {}
     for layer, record in zip(network.layers, table, strict=True):
         for name, columns in (("input", "inputs"), ("saved", "outputs"), ("output", "outputs"), ("delta", "outputs")):
-            length = capacity * layout.columns(int(record[columns]))
+            length = rows * layout.columns(int(record[columns]))
             assert places.setdefault(int(record[name]), length) == length
         assert (record["saved"] == record["output"]) == (layer.activation.saves == "output" and not layer.dropout)
         assert record["delta"] not in (record["saved"], record["output"], record["input"])
