@@ -14,7 +14,10 @@ SAFETY = 4
 """The worst ratio measured of an honest product is 1.1; a wrong index or a lost term is off by orders of magnitude."""
 
 ORACLE = 1e-9
-"""How closely 50 epochs in float64 must repeat scikit-learn's, relative to the largest element."""
+"""How closely 100 epochs in float64 must repeat scikit-learn's, relative to the largest element."""
+
+SAME_OPTIMUM = 0.01
+"""How near to each other two searches must end whose paths rounding drives apart, relative to the loss."""
 
 FALSE_ALARM = 1e-9
 """How often a statistical bound may fail by chance, if another seed were drawn."""
