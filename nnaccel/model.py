@@ -17,6 +17,7 @@ from nnaccel.losses import Loss, as_loss
 from nnaccel.metrics import is_classification
 from nnaccel.model_file import read_model_file, write_model_file
 from nnaccel.network import Network
+from nnaccel.onnx_file import write_onnx
 from nnaccel.optimizers import SGD
 from nnaccel.plan import Plan
 from nnaccel.prediction import FilledLayer, network_outputs
@@ -184,6 +185,35 @@ class Model:
             "report": None if self.report is None else self.report.describe(),
         }
         write_model_file(Path(path), description, tensors)
+
+    def export_onnx(self, path: str | Path) -> None:
+        """Write the network as a graph that onnxruntime and other programs run, where no nnaccel is installed.
+
+        It takes "X", (n, columns), of the model's dtype: raw rows of numbers if there is an encoding, which the graph then
+        includes, or else the network's inputs. It gives "label" and "probabilities" for classes, else "predictions"; see
+        `nnaccel.onnx_file`.
+
+        Raises
+        ------
+        InputError
+            If the encoding reads text, onnx isn't installed, or the file can't be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import onnxruntime
+        >>> from nnaccel.losses import MeanSquaredError
+        >>> from nnaccel.network import Dense
+        >>> network = Network(1, [Dense(1)])
+        >>> model = Model(network, MeanSquaredError(), network.pack([([[2.0]], [1.0])], "float64"))
+        >>> path = Path(tempfile.mkdtemp()) / "line.onnx"
+        >>> model.export_onnx(path)
+        >>> onnxruntime.InferenceSession(path).run(None, {"X": np.array([[3.0]])})
+        [array([7.])]
+        """
+        encoding = self.with_encoding().encoding
+        assert encoding is not None, "it was just seen to"
+        write_onnx(Path(path), self.network, self.loss, self.parameters, encoding)
 
     @functools.cached_property
     def _filled_layers(self) -> list[FilledLayer]:

@@ -26,7 +26,7 @@ RANKS = (
     ("losses", "optimizers", "schedules", "sources"),
     ("network", "metrics", "targets", "inputs"),
     ("plan", "layout", "encoding", "assessment", "prediction"),
-    ("reference", "learning"),
+    ("reference", "learning", "onnx_file"),
     ("program", "preparation"),
     ("backends", "cost", "progress"),
     ("fused",),
@@ -45,7 +45,7 @@ RANKS = (
 PACKAGES = {"kernels", "bench", "cli", "sources", "estimators"}
 """Packages that take one row as a whole: their modules may import each other, though not in circles."""
 
-HEAVY = {"numba", "cupy", "sklearn", "pandas", "rich", "scipy", "matplotlib", "pyarrow", "safetensors"}
+HEAVY = {"numba", "cupy", "sklearn", "pandas", "rich", "scipy", "matplotlib", "pyarrow", "safetensors", "onnx"}
 
 
 def source_files() -> dict[str, Path]:
