@@ -335,11 +335,19 @@ def _check_is_text(table: Table, column: Categories) -> None:
         )
 
 
-def plain_encoding(network_inputs: int, target: Target) -> Encoding:
-    """The encoding that changes nothing: the columns are numbers that go to the network as they are, then the targets."""
-    names = tuple(map(str, range(network_inputs)))
+def plain_encoding(inputs: int | Sequence[str], target: Target) -> Encoding:
+    """The encoding that changes nothing: the columns are numbers that go to the network as they are, then the targets.
+
+    Parameters
+    ----------
+    inputs : int or sequence of str
+        How many numbers a row has, or what they are called.
+    target : Target
+    """
+    named = not isinstance(inputs, int)
+    names = tuple(map(str, range(inputs) if isinstance(inputs, int) else inputs))
     numbers = Numbers(names, {}, np.zeros(len(names)), np.ones(len(names)), np.zeros(len(names), bool))
-    return Encoding((*names, *target.names), named=False, numbers=numbers, categories=(), target=target)
+    return Encoding((*names, *target.names), named=named, numbers=numbers, categories=(), target=target)
 
 
 def number_reader(table: Table, names: tuple[str, ...], formats: Mapping[str, str]) -> Callable[[Any], np.ndarray]:

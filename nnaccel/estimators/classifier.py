@@ -12,11 +12,12 @@ from sklearn.utils.validation import _check_sample_weight
 from nnaccel.errors import check
 from nnaccel.estimators.accelerated import CONSTRAINTS, Accelerated
 from nnaccel.estimators.documentation import FURTHER_PARAMETERS, PARAMETERS
+from nnaccel.estimators.exchange import Exchange
 from nnaccel.estimators.translation import classification_loss
 from nnaccel.losses import Loss
 
 
-class MLPClassifier(Accelerated, theirs.MLPClassifier):
+class MLPClassifier(Exchange, Accelerated, theirs.MLPClassifier):
     __doc__ = f"""A classifier that is trained by this project's programs, for all that scikit-learn's can do, and more.
 
     With the same data and the same `random_state` it draws the same parameters, validation set and orders of rows, and in

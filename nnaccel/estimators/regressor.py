@@ -7,11 +7,12 @@ from sklearn import neural_network as theirs
 
 from nnaccel.estimators.accelerated import CONSTRAINTS, Accelerated
 from nnaccel.estimators.documentation import FURTHER_PARAMETERS, PARAMETERS
+from nnaccel.estimators.exchange import Exchange
 from nnaccel.estimators.translation import regression_loss
 from nnaccel.losses import Loss
 
 
-class MLPRegressor(Accelerated, theirs.MLPRegressor):
+class MLPRegressor(Exchange, Accelerated, theirs.MLPRegressor):
     __doc__ = f"""A regressor that is trained by this project's programs, for all that scikit-learn's can do, and more.
 
     With the same data and the same `random_state` it draws the same parameters, validation set and orders of rows, and in
