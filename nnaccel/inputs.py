@@ -115,7 +115,7 @@ def as_numbers(data: Any, name: str) -> np.ndarray:
         _check_columns(data, name)
         array = data.to_numpy()
     elif hasattr(data, "__dlpack__"):
-        array = _from_dlpack(data, name)
+        array = from_dlpack(data, name)
     else:
         try:
             array = np.asarray(data)
@@ -131,10 +131,21 @@ def as_numbers(data: Any, name: str) -> np.ndarray:
     return array.view(np.uint8) if array.dtype.kind == "b" else array
 
 
-def _from_dlpack(data: Any, name: str) -> np.ndarray:
+def from_dlpack(data: Any, name: str) -> np.ndarray:
+    """An array of another library as NumPy's: in place where it lies on the host, else copied if that library copies unasked.
+
+    Raises
+    ------
+    InputError
+        If it can't be, as its library doesn't move it to the host or NumPy hasn't its type; `name` says what it should be.
+    """
+    lacking = next((word for word in ("bfloat16", "float8") if word in str(getattr(data, "dtype", ""))), None)
+    check(lacking is None, f"{name} holds {lacking} values, which NumPy doesn't have: convert it to float32 first.")
+    # No gradient leads back through a training; PyTorch wants that said.
+    source = data.detach() if getattr(data, "requires_grad", False) else data
     try:
-        return np.from_dlpack(data, device="cpu")
-    except (BufferError, RuntimeError, TypeError) as error:
+        return np.from_dlpack(source, device="cpu")
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{name} can't be taken over as a host array ({first_sentence(error)}): copy it to the host first."
         ) from error

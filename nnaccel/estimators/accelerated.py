@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from nnaccel.activations import Activation, Identity
 from nnaccel.backends import choose_backend
 from nnaccel.description import Description
+from nnaccel.estimators.intake import row_by_row, stand_in, taken, taken_rows, taken_set
 from nnaccel.estimators.lbfgs import fit_lbfgs
 from nnaccel.estimators.stochastic import StochasticFit
 from nnaccel.estimators.translation import hidden_activations, network_of, plan_of
@@ -55,7 +56,10 @@ class Accelerated(BaseMultilayerPerceptron):
 
         Parameters
         ----------
-        X : array or sparse matrix (n, features)
+        X : array, sparse matrix or table (n, features)
+            NumPy's; of pandas, polars or pyarrow; or of PyTorch, CuPy or JAX: what has `__dlpack__`. Floats and narrow whole
+            numbers stay where they lie. What lies in a file, as a `numpy.memmap`, and takes more than half of the memory is
+            read piece by piece: by the order `BlockShuffled`, the only one that isn't scikit-learn's.
         y : array (n,) or (n, outputs)
         sample_weight : array (n,), optional
             How much each row counts.
@@ -66,13 +70,23 @@ class Accelerated(BaseMultilayerPerceptron):
         -------
         self
         """
-        self._eval_set = eval_set
+        X, y, sample_weight = taken_rows(X), taken(y, "y"), taken(sample_weight, "sample_weight")
+        self._eval_set = taken_set(eval_set, "eval_set")
         try:
             return super().fit(X, y, sample_weight=sample_weight)
         finally:
             del self._eval_set
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy of a classifier, the coefficient of determination of a regressor; weighted if there are weights."""
+        return float(super().score(taken_rows(X), taken(y, "y"), taken(sample_weight, "sample_weight")))
+
     # --- what scikit-learn's class calls ---
+
+    def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, np.ndarray]:
+        shown = stand_in(X)
+        checked, y = super()._validate_input(X if shown is None else shown, y, incremental, reset)
+        return row_by_row(checked, X) if shown is None else np.asarray(X), y
 
     def _initialize(self, y: np.ndarray, layer_units: Sequence[int], dtype: Any) -> None:
         super()._initialize(y, layer_units, self._working_dtype(dtype))
@@ -126,7 +140,7 @@ class Accelerated(BaseMultilayerPerceptron):
 
     def _working_dtype(self, dtype: Any) -> Any:
         """The dtype of parameters and arithmetic for data of another."""
-        return dtype if self.dtype is None else np.dtype(self.dtype)
+        return np.dtype(self.dtype or (dtype if dtype.kind == "f" else "float64"))
 
     def _program(self, layer_units: Sequence[int]) -> Any:
         """The program that trains the network, on the backend that was asked for."""
@@ -146,4 +160,4 @@ class Accelerated(BaseMultilayerPerceptron):
             and np.isfinite(X.sum())
         ):
             return X
-        return validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        return validate_data(self, taken_rows(X), accept_sparse=["csr", "csc"], reset=False)

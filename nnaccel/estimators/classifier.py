@@ -7,12 +7,14 @@ import numpy as np
 from sklearn import neural_network as theirs
 from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight
 
 from nnaccel.errors import check
 from nnaccel.estimators.accelerated import CONSTRAINTS, Accelerated
 from nnaccel.estimators.documentation import FURTHER_PARAMETERS, PARAMETERS
 from nnaccel.estimators.exchange import Exchange
+from nnaccel.estimators.intake import taken, taken_rows
 from nnaccel.estimators.translation import classification_loss
 from nnaccel.losses import Loss
 
@@ -147,6 +149,11 @@ class MLPClassifier(Exchange, Accelerated, theirs.MLPClassifier):
             return self.classes_[outputs.argmax(axis=1)]
         probabilities = self._loss().predict(outputs, np)
         return self._decoded(probabilities if self.n_outputs_ > 1 else probabilities[:, 0])
+
+    @available_if(lambda estimator: estimator._check_solver())
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
+        X, y, sample_weight = taken_rows(X), taken(y, "y"), taken(sample_weight, "sample_weight")
+        return super().partial_fit(X, y, sample_weight, taken(classes, "classes"))
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> Any:
         if self.class_weight is not None:

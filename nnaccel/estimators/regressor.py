@@ -4,10 +4,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import neural_network as theirs
+from sklearn.utils.metaestimators import available_if
 
 from nnaccel.estimators.accelerated import CONSTRAINTS, Accelerated
 from nnaccel.estimators.documentation import FURTHER_PARAMETERS, PARAMETERS
 from nnaccel.estimators.exchange import Exchange
+from nnaccel.estimators.intake import taken, taken_rows
 from nnaccel.estimators.translation import regression_loss
 from nnaccel.losses import Loss
 
@@ -111,6 +113,11 @@ class MLPRegressor(Exchange, Accelerated, theirs.MLPRegressor):
         array
         """
         return self._predict(X)
+
+    @available_if(lambda estimator: estimator._check_solver())
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        X, y, sample_weight = taken_rows(X), taken(y, "y"), taken(sample_weight, "sample_weight")
+        return super().partial_fit(X, y, sample_weight)
 
     def _loss(self) -> Loss:
         return regression_loss(self.loss)

@@ -12,6 +12,7 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from nnaccel.errors import check
 from nnaccel.estimators.data import Data, step_table
+from nnaccel.estimators.intake import as_floats, orders_by_blocks
 from nnaccel.loop import SLICE_SECONDS
 from nnaccel.network import Network
 from nnaccel.order import batch_bounds
@@ -77,6 +78,7 @@ class StochasticFit:
         self._optimizer = _optimizer_of(estimator, incremental)
         self._split = _split(estimator, x, y, sample_weight, incremental)
         self._order = np.arange(len(self._split.rows))
+        self._by_blocks = orders_by_blocks(x, self._split.rows, self._random) if estimator.shuffle else None
         batch_size = _batch_size(estimator.batch_size, len(self._order))
         self._bounds = batch_bounds(len(self._order), batch_size)
         self._schedule = _schedule(estimator.learning_rate)
@@ -152,7 +154,9 @@ class StochasticFit:
         return list(np.concatenate(logs)[: whole * count].reshape(whole, count, 3)) if whole else []
 
     def _next_order(self) -> np.ndarray:
-        """The numbers of the training rows in the order of the next epoch."""
+        """The numbers of the training rows in the order of the next epoch: scikit-learn's, unless memory can't hold them."""
+        if self._by_blocks is not None:
+            return next(self._by_blocks)
         if self.estimator.shuffle:
             self._order = self._order[_shuffled(len(self._order), self._random)]
         return self._split.rows[self._order].astype(np.int32)
@@ -326,7 +330,12 @@ def _split(estimator: Any, x: Any, y: np.ndarray, weights: np.ndarray | None, in
         len(held_out) >= 2,
         "The validation set is too small. Increase 'validation_fraction' or the size of your dataset.",
     )
-    return Split(training, x[held_out], estimator._decoded(y[held_out]), None if weights is None else weights[held_out])
+    return Split(
+        training,
+        as_floats(x[held_out]),
+        estimator._decoded(y[held_out]),
+        None if weights is None else weights[held_out],
+    )
 
 
 def _checked_eval_set(estimator: Any, given: Any) -> tuple[Any, np.ndarray, np.ndarray | None]:
