@@ -366,14 +366,9 @@ DATES = np.array(["2020-01-01", "2021-01-01"], "datetime64[D]")
             np.zeros(ROWS, int),
             "the classifier knows but one class, 0: fit it to rows of two or more",
         ),
-        (
-            unfitted("regression", loss="binary_cross_entropy"),
-            _POSITIVE[:, 0],
-            "with the loss binary_cross_entropy predicts classes, not numbers: take MLPClassifier",
-        ),
         (unfitted("words"), DATES[_POSITIVE[:, 0]], r"datetime.date\(2020, 1, 1\) is neither text nor a number"),
     ],
-    ids=["one class", "fractions", "dates"],
+    ids=["one class", "dates"],
 )
 def test_what_a_model_cannot_be_gets_one_sentence(estimator, y, sentence):
     with pytest.raises(InputError, match=sentence) as caught:

@@ -39,6 +39,9 @@ def bench(
     scaling: Annotated[
         bool, typer.Option("--scaling", help="Instead: how the cost grows over width, depth, rows, batch and threads.")
     ] = False,
+    estimators: Annotated[
+        bool, typer.Option("--estimators", help="Instead: MLPClassifier beside scikit-learn's, from import to predict.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw --scaling: FILE.png, .svg, .pdf.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep every sample and what it was taken on.")
@@ -65,6 +68,10 @@ def bench(
     if out is not None:
         check_writable(out)
     choices = {choice.backend.name: choice for choice in map(choose_backend, options.names(backend))}
+    check(
+        not estimators or not (scaling or peers or case or optimizer or threads),
+        "--estimators has its own cases: leave out --scaling, --case, --optimizer, --peers and --threads.",
+    )
     check(len(choices) > 0, "--backend takes a name such as cpu.")
     check(not scaling or len(choices) == 1, "--scaling takes one backend.")
 
@@ -73,7 +80,9 @@ def bench(
         say(f"backend    {name}: {choice.backend.device} ({choice.reason})")
     backends = [choice.backend for choice in choices.values()]
     ways = _Ways(say, ProgressLine(say.stream, silent=quiet), out, plot)
-    if scaling:
+    if estimators:
+        result = _contest(settings, ways)
+    elif scaling:
         # Each point has its own number of threads, which a limit around all would override.
         result = _scale(backends[0], settings, ways)
     else:
@@ -155,6 +164,24 @@ def _write(out: Path, result: dict[str, Any]) -> None:
 
     with written_whole(out) as part:
         part.write_text(to_json(result), encoding="utf-8")
+
+
+def _contest(settings: "Settings", ways: _Ways) -> dict[str, Any]:
+    """Measure the estimators beside scikit-learn's; an interruption leaves what is in the file."""
+    from nnaccel.bench import estimators
+    from nnaccel.bench.conditions import read_conditions
+
+    conditions, found = read_conditions(), []
+    ways.say()
+    ways.say(estimators.HEAD)
+    for contest in estimators.contests():
+        ways.progress.show(contest.name)
+        found.append(estimators.measure_contest(contest, settings.most_rounds, 5.0 if settings.quick else 20.0))
+        ways.progress.clear()
+        ways.say(estimators.outcome_line(found[-1]))
+        if ways.out is not None:
+            _write(ways.out, estimators.describe(found, conditions))
+    return estimators.describe(found, conditions)
 
 
 def _scale(backend: "Backend", settings: "Settings", ways: _Ways) -> dict[str, Any]:

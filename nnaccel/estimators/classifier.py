@@ -8,10 +8,10 @@ from sklearn import neural_network as theirs
 from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight
 
 from nnaccel.errors import check
-from nnaccel.estimators.accelerated import CONSTRAINTS, Accelerated
+from nnaccel.estimators.accelerated import Accelerated
+from nnaccel.estimators.constraints import CONSTRAINTS
 from nnaccel.estimators.documentation import FURTHER_PARAMETERS, PARAMETERS
 from nnaccel.estimators.exchange import Exchange
 from nnaccel.estimators.intake import taken, taken_rows
@@ -155,16 +155,16 @@ class MLPClassifier(Exchange, Accelerated, theirs.MLPClassifier):
         X, y, sample_weight = taken_rows(X), taken(y, "y"), taken(sample_weight, "sample_weight")
         return super().partial_fit(X, y, sample_weight, taken(classes, "classes"))
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> Any:
-        if self.class_weight is not None:
-            check(
-                not (incremental and self.class_weight == "balanced"),
-                "class_weight 'balanced' is not supported for partial_fit, which doesn't see how often each class comes: "
-                "give a weight for each class, as sklearn.utils.class_weight.compute_class_weight computes them.",
-            )
-            by_class = compute_sample_weight(self.class_weight, y)
-            sample_weight = by_class if sample_weight is None else by_class * _check_sample_weight(sample_weight, X)
-        return super()._fit(X, y, sample_weight=sample_weight, incremental=incremental)
+    def _row_weights(self, y: np.ndarray, sample_weight: np.ndarray | None, incremental: bool) -> np.ndarray | None:
+        if self.class_weight is None:
+            return sample_weight
+        check(
+            not (incremental and self.class_weight == "balanced"),
+            "class_weight 'balanced' is not supported for partial_fit, which doesn't see how often each class comes: "
+            "give a weight for each class, as sklearn.utils.class_weight.compute_class_weight computes them.",
+        )
+        by_class = compute_sample_weight(self.class_weight, self._decoded(y))
+        return by_class if sample_weight is None else by_class * sample_weight
 
     def _loss(self) -> Loss:
         return classification_loss(self.out_activation_ == "softmax", self.label_smoothing)

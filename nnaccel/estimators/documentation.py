@@ -38,8 +38,8 @@ PARAMETERS = """\
     early_stopping : bool, default=False
         Whether to watch the score on a validation set instead of the training loss, and to return to the best epoch.
     validation_fraction : float or splitter, default=0.1
-        How much of the data becomes that set; or an object with the method `split`, such as `GroupShuffleSplit(1)`,
-        whose first split it is.
+        How much of the data becomes that set; or an object with the method `split`, such as `ShuffleSplit(1)`, whose
+        first split it is.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
         Of the solvers adam and adamw.
     n_iter_no_change : int, default=10
@@ -61,7 +61,8 @@ FURTHER_PARAMETERS = """\
     time_limit : float, optional
         Seconds after which a fit stops, in the middle of an epoch if need be.
     resume : bool, default=False
-        With `warm_start`: whether the optimizer goes on as well, with its velocities or moments and its count of steps.
+        With `warm_start`: whether the optimizer goes on as well, with its velocities or moments and its count of steps, by
+        which schedules go.
     backend : str, default="auto"
         "cpu", "numba", "cuda", or "auto" for the fastest that is here.
     dtype : {"float32", "float64"}, optional

@@ -1,5 +1,6 @@
 """Fitting by L-BFGS: SciPy's, over the gradient of all rows that a program computes."""
 
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,9 @@ from sklearn.utils.optimize import _check_optimize_result
 from nnaccel.estimators.data import Data
 from nnaccel.estimators.stochastic import as_layers, as_vector
 from nnaccel.program import Program, TrainingState
+
+STOPPED = 99
+"""SciPy's status after a callback said stop."""
 
 
 def fit_lbfgs(estimator: Any, program: Program, x: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> None:
@@ -31,22 +35,29 @@ def fit_lbfgs(estimator: Any, program: Program, x: Any, targets: np.ndarray, sam
         loss = share * sums.loss + 0.5 * strength * float(weights @ weights)
         return loss / sums.weight, (sums.gradient + strength * weights) / sums.weight
 
+    deadline = time.perf_counter() + (estimator.time_limit or np.inf)
+
+    def after_iteration(intermediate_result: Any) -> None:
+        estimator.coefs_, estimator.intercepts_ = as_layers(network, intermediate_result.x.astype(plan.dtype))
+        wishes = [callback(estimator) for callback in estimator.callbacks or ()]
+        if any(wishes) or time.perf_counter() > deadline:
+            raise StopIteration
+
+    watched = estimator.callbacks or estimator.time_limit
+    limits = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol}
     try:
         result = scipy.optimize.minimize(
             loss_and_gradient,
             vector.astype(np.float64),
             method="L-BFGS-B",
             jac=True,
-            options={
-                "maxfun": estimator.max_fun,
-                "maxiter": estimator.max_iter,
-                "gtol": estimator.tol,
-                **_printing(estimator),
-            },
+            callback=after_iteration if watched else None,
+            options=limits | _printing(estimator),
         )
     finally:
         data.run.close()
-    estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
+    stopped = result.status == STOPPED
+    estimator.n_iter_ = result.nit if stopped else _check_optimize_result("lbfgs", result, estimator.max_iter)
     estimator.loss_ = result.fun
     estimator.coefs_, estimator.intercepts_ = as_layers(network, result.x.astype(plan.dtype))
     estimator._coef_indptr, estimator._intercept_indptr = _places(estimator.coefs_)

@@ -1,12 +1,14 @@
 """`MLPRegressor`, for scikit-learn's."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import neural_network as theirs
 from sklearn.utils.metaestimators import available_if
 
-from nnaccel.estimators.accelerated import CONSTRAINTS, Accelerated
+from nnaccel.estimators.accelerated import Accelerated
+from nnaccel.estimators.constraints import CONSTRAINTS, Readable
 from nnaccel.estimators.documentation import FURTHER_PARAMETERS, PARAMETERS
 from nnaccel.estimators.exchange import Exchange
 from nnaccel.estimators.intake import taken, taken_rows
@@ -41,7 +43,7 @@ class MLPRegressor(Exchange, Accelerated, theirs.MLPRegressor):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **theirs.MLPRegressor._parameter_constraints,
         **CONSTRAINTS,
-        "loss": [str, Loss],
+        "loss": [Readable("a loss or its name", regression_loss)],
     }
 
     def __init__(
@@ -118,6 +120,11 @@ class MLPRegressor(Exchange, Accelerated, theirs.MLPRegressor):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         X, y, sample_weight = taken_rows(X), taken(y, "y"), taken(sample_weight, "sample_weight")
         return super().partial_fit(X, y, sample_weight)
+
+    def _initialize(self, y: np.ndarray, layer_units: Sequence[int], dtype: Any) -> None:
+        super()._initialize(y, layer_units, dtype)
+        if self._loss().name == "poisson":  # also where it isn't given by scikit-learn's name
+            self.out_activation_ = "exp"
 
     def _loss(self) -> Loss:
         return regression_loss(self.loss)

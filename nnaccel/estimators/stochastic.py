@@ -8,23 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from nnaccel.errors import check
 from nnaccel.estimators.data import Data, step_table
 from nnaccel.estimators.intake import as_floats, orders_by_blocks
+from nnaccel.estimators.optimizers import remember, schedule_of, slots_of
 from nnaccel.loop import SLICE_SECONDS
 from nnaccel.network import Network
 from nnaccel.order import batch_bounds
 from nnaccel.program import Program, TrainingState
-from nnaccel.schedules import Schedule, Timeline, as_schedule
-
-THEIR_SCHEDULES = ("constant", "invscaling", "adaptive")
-"""The learning rates of scikit-learn, which its solver sgd alone follows; all other names are those of our schedules."""
-
-SLOTS = {SGDOptimizer: ("velocities",), AdamOptimizer: ("ms", "vs")}
-"""Where scikit-learn's optimizers keep what ours call slots."""
-
+from nnaccel.schedules import Plateau, PlateauState, Timeline
 
 MOST_ROWS = 1 << 20
 """The order of so many rows is drawn ahead at most."""
@@ -75,13 +68,14 @@ class StochasticFit:
         self.estimator, self._incremental = estimator, incremental
         self._network, self._plan = program.plan.network, program.plan
         self._random = estimator._random_state
-        self._optimizer = _optimizer_of(estimator, incremental)
+        self._optimizer = estimator._optimizer
         self._split = _split(estimator, x, y, sample_weight, incremental)
         self._order = np.arange(len(self._split.rows))
         self._by_blocks = orders_by_blocks(x, self._split.rows, self._random) if estimator.shuffle else None
         batch_size = _batch_size(estimator.batch_size, len(self._order))
         self._bounds = batch_bounds(len(self._order), batch_size)
-        self._schedule = _schedule(estimator.learning_rate)
+        self._schedule, self._plateau = schedule_of(estimator.learning_rate), PlateauState()
+        self._first_step = self._optimizer.t  # a schedule goes on where the optimizer does
         self._timeline = Timeline(estimator.max_iter, len(self._bounds) - 1, len(self._order))
         self._slice_steps, self._epoch_seconds = 64, GROUP_SECONDS
         self._deadline = time.perf_counter() + (estimator.time_limit or np.inf)
@@ -95,7 +89,9 @@ class StochasticFit:
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=5)
         finally:
-            self._keep_slots(self._publish())
+            state = self._publish()
+            slots = (as_layers(self._network, slot) for slot in state.slots)
+            remember(self._optimizer, [weights + biases for weights, biases in slots], state.count)
             self._data.run.close()
         if self._validates and estimator.early_stopping:
             estimator.coefs_, estimator.intercepts_ = estimator._best_coefs, estimator._best_intercepts
@@ -128,7 +124,8 @@ class StochasticFit:
         may be looked at later than it ends where a validation set, a callback or the learning rate waits for it.
         """
         estimator = self.estimator
-        waiting = self._validates or estimator.callbacks or estimator.learning_rate == "invscaling"
+        scaled = getattr(self._optimizer, "lr_schedule", None) == "invscaling"
+        waiting = self._validates or estimator.callbacks or scaled or isinstance(self._schedule, Plateau)
         if waiting or self._incremental:
             return 1
         missing = estimator.n_iter_no_change + 1 - estimator._no_improvement_count
@@ -141,9 +138,9 @@ class StochasticFit:
         order = np.concatenate([self._next_order() for _ in range(epochs)])
         starts = np.arange(epochs, dtype=np.int32)[:, None] * self._bounds[-1] + self._bounds[:-1]
         bounds = np.append(starts.ravel(), np.int32(len(order)))
-        steps = step_table(
-            count * epochs, self._learning_rates(epochs), self.estimator.momentum, self._weight_decay, 1.0
-        )
+        optimizer, rates = self._optimizer, self._learning_rates(epochs)
+        momentum, decay = getattr(optimizer, "momentum", 0.0), getattr(optimizer, "weight_decay", 0.0)
+        steps = step_table(count * epochs, rates, momentum, decay, dropout=1.0)
         logs, start = [], 0
         while start < len(steps) and time.perf_counter() < self._deadline:
             stop, began = min(len(steps), start + self._slice_steps), time.perf_counter()
@@ -172,12 +169,9 @@ class StochasticFit:
         if self._schedule is None:
             return self._optimizer.learning_rate
         count = len(self._bounds) - 1
-        steps = np.arange(count * epochs, dtype=np.float64) + self.estimator.n_iter_ * count
-        return self._optimizer.learning_rate_init * self._schedule.factors(steps, self._timeline, np)
-
-    @property
-    def _weight_decay(self) -> float:
-        return float(self.estimator.weight_decay) if self.estimator.solver == "adamw" else 0.0
+        steps = np.arange(count * epochs, dtype=np.float64) + self._first_step + self.estimator.n_iter_ * count
+        factors = self._schedule.factors(steps, self._timeline, np) * self._plateau.factor
+        return self._optimizer.learning_rate_init * factors
 
     def _note_loss(self, log: np.ndarray) -> None:
         """The loss of an epoch as scikit-learn has it: every batch counts by its rows, whatever their weights."""
@@ -205,6 +199,8 @@ class StochasticFit:
         if self._validates and not estimator.early_stopping:
             estimator.validation_scores_ = [*(estimator.validation_scores_ or ()), estimator._score(*held_out)]
         self._optimizer.iteration_ends(estimator.t_)
+        if isinstance(self._schedule, Plateau):
+            self._plateau = self._schedule.after_epoch(self._plateau, estimator.loss_)
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             watched = "Validation score" if estimator.early_stopping else "Training loss"
             message = (
@@ -228,23 +224,12 @@ class StochasticFit:
         """The state to begin with: the estimator's parameters, and what its optimizer remembers."""
         estimator, optimizer, count = self.estimator, self._optimizer, len(self.estimator.coefs_)
         dtype = self._plan.dtype
-        slots = [
-            as_vector(self._network, values[:count], values[count:], dtype)
-            for values in (getattr(optimizer, name) for name in _slot_names(optimizer))
-        ]
+        slots = [as_vector(self._network, arrays[:count], arrays[count:], dtype) for arrays in slots_of(optimizer)]
         # The stream is drawn from only where it is needed, since scikit-learn knows no dropout.
         dropout = any(getattr(layer, "dropout", 0.0) for layer in self._network.layers)
         seed = int(self._random.randint(np.iinfo(np.int32).max)) if dropout else 0
         parameters = as_vector(self._network, estimator.coefs_, estimator.intercepts_, dtype)
         return TrainingState(parameters, tuple(slots[: len(self._plan.optimizer.slots)]), optimizer.t, seed)
-
-    def _keep_slots(self, state: TrainingState) -> None:
-        """Have the optimizer remember what the run knows."""
-        optimizer = self._optimizer
-        for name, slot in zip(_slot_names(optimizer), state.slots, strict=False):
-            weights, biases = as_layers(self._network, slot)
-            setattr(optimizer, name, weights + biases)
-        optimizer.t = state.count
 
 
 def as_vector(network: Network, weights: Sequence[np.ndarray], biases: Sequence[np.ndarray], dtype: str) -> np.ndarray:
@@ -256,39 +241,6 @@ def as_layers(network: Network, vector: np.ndarray) -> tuple[list[np.ndarray], l
     """The weights and the biases of all layers from a flat vector."""
     layers = network.unpack(vector, np)
     return [layer["weight"] for layer in layers], [layer["bias"] for layer in layers]
-
-
-def _optimizer_of(estimator: Any, incremental: bool) -> Any:
-    """Scikit-learn's optimizer, which knows its learning rates and keeps slots from one `partial_fit` to the next."""
-    if hasattr(estimator, "_optimizer") and (incremental or estimator.resume):
-        return estimator._optimizer
-    parameters = estimator.coefs_ + estimator.intercepts_
-    if estimator.solver == "sgd":
-        theirs = estimator.learning_rate if estimator.learning_rate in THEIR_SCHEDULES else "constant"
-        optimizer = SGDOptimizer(
-            parameters,
-            estimator.learning_rate_init,
-            theirs,
-            estimator.momentum,
-            estimator.nesterovs_momentum,
-            estimator.power_t,
-        )
-        optimizer.t = 0
-    else:
-        optimizer = AdamOptimizer(
-            parameters, estimator.learning_rate_init, estimator.beta_1, estimator.beta_2, estimator.epsilon
-        )
-    estimator._optimizer = optimizer
-    return optimizer
-
-
-def _slot_names(optimizer: Any) -> tuple[str, ...]:
-    return SLOTS[type(optimizer)]
-
-
-def _schedule(learning_rate: Any) -> Schedule | None:
-    """Our schedule, if one is wanted that scikit-learn doesn't know."""
-    return None if learning_rate in THEIR_SCHEDULES else as_schedule(learning_rate)
 
 
 def _shuffled(count: int, random: Any) -> np.ndarray:
@@ -318,7 +270,9 @@ def _split(estimator: Any, x: Any, y: np.ndarray, weights: np.ndarray | None, in
     if not estimator.early_stopping:
         return Split(rows)
     if hasattr(estimator.validation_fraction, "split"):
-        training, held_out = next(iter(estimator.validation_fraction.split(x, estimator._decoded(y))))
+        splits = estimator.validation_fraction.split(x, estimator._decoded(y))
+        training, held_out = next(iter(splits), (rows[:0], rows[:0]))
+        check(len(training) > 0, "validation_fraction is a splitter that leaves no rows to train on.")
     else:
         training, held_out = train_test_split(
             rows,

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from nnaccel.activations import Activation, as_activation
 from nnaccel.errors import check
 from nnaccel.losses import (
@@ -17,7 +19,7 @@ from nnaccel.losses import (
     as_loss,
 )
 from nnaccel.network import Dense, Network
-from nnaccel.optimizers import L2, SGD, Adam, AdamW, Optimizer
+from nnaccel.optimizers import L2, Optimizer
 from nnaccel.plan import Plan
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
@@ -32,6 +34,11 @@ LOSSES: dict[str, Loss] = {
 """The losses of a regression by name. The first two are scikit-learn's."""
 
 
+def activations_of(given: Any) -> list[Activation]:
+    """One activation or several, by scikit-learn's names or ours, or themselves."""
+    return [_activation(one) for one in ([given] if _is_one(given) else given)]
+
+
 def hidden_activations(given: Any, layers: int) -> list[Activation]:
     """The activation of each hidden layer.
 
@@ -40,10 +47,7 @@ def hidden_activations(given: Any, layers: int) -> list[Activation]:
     InputError
         If there is another number of them than of layers, or one is unknown.
     """
-    several = isinstance(given, Sequence) and not isinstance(given, str)
-    if several:
-        check(len(given) == layers, f"activation has {len(given)} entries for {layers} hidden layers.")
-    return [_activation(one) for one in given] if several else [_activation(given)] * layers
+    return [_activation(one) for one in _for_each("activation", given, layers)]
 
 
 @functools.cache
@@ -59,9 +63,18 @@ def dropout_rates(given: Any, layers: int) -> list[float]:
     InputError
         If there is another number of them than of layers.
     """
-    if not isinstance(given, Sequence):
+    return _for_each("dropout", given, layers)
+
+
+def _is_one(given: Any) -> bool:
+    return isinstance(given, (str, Activation)) or np.ndim(given) == 0
+
+
+def _for_each(name: str, given: Any, layers: int) -> list[Any]:
+    """What is given for each hidden layer, or once for all."""
+    if _is_one(given):
         return [given] * layers
-    check(len(given) == layers, f"dropout has {len(given)} entries for {layers} hidden layers.")
+    check(len(given) == layers, f"{name} has {len(given)} entries for {layers} hidden layers.")
     return list(given)
 
 
@@ -86,26 +99,21 @@ def classification_loss(exclusive: bool, label_smoothing: float) -> Loss:
 
 @functools.cache
 def regression_loss(given: Any) -> Loss:
-    """The loss of a regression by scikit-learn's name or ours, or itself."""
-    return LOSSES[given] if isinstance(given, str) and given in LOSSES else as_loss(given)
+    """The loss of a regression by scikit-learn's name or ours, or itself.
 
-
-def optimizer_of(estimator: Any) -> Optimizer:
-    """The optimizer of a stochastic solver.
-
-    The learning rate and the momentum, which each step brings along, aren't in it, so that estimators that differ in
-    nothing else share one program.
+    Raises
+    ------
+    InputError
+        If it is unknown, or one of classes.
     """
-    if estimator.solver == "sgd":
-        return SGD(
-            momentum=0.9 if estimator.momentum else 0.0,
-            nesterov=bool(estimator.nesterovs_momentum and estimator.momentum),
-        )
-    betas = {"beta_1": estimator.beta_1, "beta_2": estimator.beta_2, "epsilon": estimator.epsilon}
-    return Adam(**betas) if estimator.solver == "adam" else AdamW(**betas)
+    loss = LOSSES[given] if isinstance(given, str) and given in LOSSES else as_loss(given)
+    check(
+        not isinstance(loss, (BinaryCrossEntropy, SoftmaxCrossEntropy)),
+        f"{loss.name} is for classes: take MLPClassifier, or another loss.",
+    )
+    return loss
 
 
-def plan_of(estimator: Any, network: Network, loss: Loss, dtype: str) -> Plan:
+def plan_of(estimator: Any, network: Network, loss: Loss, optimizer: Optimizer, dtype: str) -> Plan:
     """All that a backend must know of an estimator."""
-    optimizer = SGD() if estimator.solver == "lbfgs" else optimizer_of(estimator)
     return Plan(network, loss, optimizer, L2(float(estimator.alpha), "row"), estimator.clip_norm, dtype)
