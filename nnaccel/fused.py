@@ -1,5 +1,6 @@
 """The program that runs plans on the fused CPU kernels: it gives them jobs, and threads to do them."""
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +31,7 @@ from nnaccel.kernels.job import (
 from nnaccel.layout import Flat, Layout, Panels
 from nnaccel.losses import LOSSES, Loss
 from nnaccel.machine import usable_cores
-from nnaccel.network import Dense
+from nnaccel.network import Dense, Network
 from nnaccel.optimizers import OPTIMIZERS, Adam, Step
 from nnaccel.plan import Plan
 from nnaccel.program import Program, Rows, Run, TrainingState, check_dropout, check_order, check_rows, check_slice
@@ -81,12 +82,18 @@ class FusedProgram(Program):
         self.layout: Layout = (Flat if weights <= MOST_SMALL_WEIGHTS else Panels)(plan.network, plan.dtype)
         self.kernel = self.layout.kernel
         self.native = native.load(self.kernel, plan.dtype)
-        self.pace = Pace()
+        self.pace = _pace_of(plan.network, plan.dtype)
 
     def start(
         self, state: TrainingState, rows: Rows, batch_size: int | None = None, threads: int | None = None
     ) -> "FusedRun":
         return FusedRun(self, state, rows, batch_size, threads)
+
+
+@functools.lru_cache(maxsize=256)
+def _pace_of(network: Network, dtype: str) -> Pace:
+    """The pace of a network, whatever else the plans are in which it is trained: a search makes many short fits of one."""
+    return Pace()
 
 
 class FusedRun(Run):

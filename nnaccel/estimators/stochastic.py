@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
+from nnaccel.cost import multiply_adds_per_row
 from nnaccel.errors import check
 from nnaccel.estimators.data import Data, step_table
 from nnaccel.estimators.intake import as_floats, orders_by_blocks
@@ -24,6 +25,9 @@ MOST_ROWS = 1 << 20
 
 GROUP_SECONDS = 0.5
 """About so long go epochs by without anyone looking at them: what is printed, or interrupted, comes in such pieces."""
+
+LEAST_SPEED = 2e9
+"""Multiply-adds a second that any machine should make: how long an epoch takes at most, until one has been timed."""
 
 
 class Split(NamedTuple):
@@ -77,7 +81,8 @@ class StochasticFit:
         self._schedule, self._plateau = schedule_of(estimator.learning_rate), PlateauState()
         self._first_step = self._optimizer.t  # a schedule goes on where the optimizer does
         self._timeline = Timeline(estimator.max_iter, len(self._bounds) - 1, len(self._order))
-        self._slice_steps, self._epoch_seconds = 64, GROUP_SECONDS
+        self._slice_steps = 64
+        self._epoch_seconds = len(self._order) * multiply_adds_per_row(self._plan) / LEAST_SPEED
         self._deadline = time.perf_counter() + (estimator.time_limit or np.inf)
         self._data = Data(program, self._state(), x, targets, sample_weight, batch_size, estimator.threads)
 
