@@ -35,6 +35,9 @@ class Accelerated(BaseMultilayerPerceptron):
     _parameter_constraints: ClassVar[dict[str, Any]]
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
+    loss_curve_: list[float]
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Any:
         """Fit to data.

@@ -38,7 +38,7 @@ def optimizer_for(estimator: Any, incremental: bool) -> Any:
     From part to part it keeps all that it began with, as in scikit-learn, whatever the estimator's parameters have become; a
     fit that resumes has a solver and a learning rate of its own.
     """
-    before = getattr(estimator, "_optimizer", None)
+    before: Any = getattr(estimator, "_optimizer", None)
     if incremental and before is not None:
         return before
     if estimator.warm_start and estimator.resume and type(before) is SOLVERS[estimator.solver]:
