@@ -414,9 +414,11 @@ def test_scikit_learns_own_predicts_the_same(task, network, dtype):
     assert theirs.loss_curve_ == estimator.loss_curve_
 
 
-@pytest.mark.parametrize("task", ["words", "worded pair", "counts"])
-def test_its_pickle_needs_no_nnaccel(tmp_path, task):
-    estimator = fitted(task, "deep")
+@pytest.mark.parametrize(
+    ("task", "settings"), [("words", {}), ("worded pair", {}), ("counts", {}), ("words", {"solver": "adamw"})]
+)
+def test_its_pickle_needs_no_nnaccel(tmp_path, task, settings):
+    estimator = unfitted(task, "deep", **settings).fit(X, TASKS[task][1])
     (tmp_path / "estimator.pickle").write_bytes(pickle.dumps(estimator.to_sklearn()))
     np.save(tmp_path / "x.npy", rows())
     code = """

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import InvalidParameterError, validate_para
 
 from nnaccel.errors import check
 from nnaccel.estimators.models import activation_word, loss_word
+from nnaccel.estimators.optimizers import AdamWOptimizer
 from nnaccel.estimators.translation import ACTIVATIONS, hidden_activations
 from nnaccel.losses import Loss
 
@@ -36,6 +37,8 @@ def their_estimator(estimator: Any) -> Any:
     kind = neural_network.MLPClassifier if is_classifier(estimator) else neural_network.MLPRegressor
     result = kind(**_their_parameters(kind, estimator))
     learnt = {name: getattr(estimator, name) for name in LEARNT if hasattr(estimator, name)}
+    if isinstance(learnt.get("_optimizer"), AdamWOptimizer):  # which only those can unpickle who have nnaccel
+        del learnt["_optimizer"]
     # Theirs writes into its arrays when it goes on to learn.
     vars(result).update(copy.deepcopy(learnt))
     result.out_activation_ = _link(estimator._loss())
