@@ -33,6 +33,7 @@ def network_outputs(layers: Sequence[FilledLayer], x: Any) -> np.ndarray:
     >>> network_outputs([(np.array([[2.0]]), np.array([1.0]), Identity())], np.array([[3.0]]))
     array([[7.]])
     """
+    x = x if isinstance(x, np.ndarray) else x.tocsr()  # of the other sparse matrices each piece takes a pass over all
     widest = max(weight.shape[1] * weight.itemsize for weight, _, _ in layers)
     rows, rows_at_once = x.shape[0], max(64, BYTES_AT_ONCE // widest)
     if rows <= rows_at_once:
