@@ -1,6 +1,7 @@
 """The estimators are scikit-learn's in every number, warning and error; they work wherever its own do; and their extras."""
 
 import contextlib
+import copy
 import functools
 import io
 import itertools
@@ -536,7 +537,7 @@ def with_nan(x):
 
 
 BAD_VALUES = {
-    "hidden_layer_sizes": [-1, (3, -1), (3, 0), "a", 0, None],
+    "hidden_layer_sizes": [-1, (3, -1), (3, 0), "a", 0, None, (3.5,)],
     "activation": [3, None],
     "solver": ["a", 3, "ADAM"],
     "alpha": [-1, "a", None, np.nan],
@@ -627,6 +628,7 @@ MISUSES = {
     "predicting NaN": Misuse(after_fit(lambda x, y, e: e.predict(with_nan(x)))),
     "predicting one dimension": Misuse(after_fit(lambda x, y, e: e.predict_proba(x[0]))),
     "predicting no rows": Misuse(after_fit(lambda x, y, e: e.predict(x[:0]))),
+    "predicting nothing": Misuse(after_fit(lambda x, y, e: e.predict(None))),
     "predicting words": Misuse(after_fit(lambda x, y, e: e.predict(np.full(x.shape, "a")))),
     "scoring another length": Misuse(after_fit(lambda x, y, e: e.score(x, y[:-1]))),
 }  # fmt: skip
@@ -799,13 +801,13 @@ def through_a_mapped_file(estimator, folder):
 def test_what_was_pickled_goes_on_as_if_it_never_had_been(through, settings, backend, tmp_path):
     x, y, ours = ours_for("multiclass", backend, **settings)
     ours.partial_fit(x[:40], y[:40], classes=[0, 1, 2])
-    copy = through(ours, tmp_path)
-    for estimator in (ours, copy):
+    twin = through(ours, tmp_path)
+    for estimator in (ours, twin):
         estimator.partial_fit(x[40:], y[40:]).partial_fit(x, y)
-    assert vars(copy).keys() == vars(ours).keys()
+    assert vars(twin).keys() == vars(ours).keys()
     for name in ("coefs_", "intercepts_", "loss_curve_", "t_"):
-        assert_same(getattr(copy, name), getattr(ours, name))
-    np.testing.assert_array_equal(copy.predict_proba(x), ours.predict_proba(x))
+        assert_same(getattr(twin, name), getattr(ours, name))
+    np.testing.assert_array_equal(twin.predict_proba(x), ours.predict_proba(x))
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
@@ -869,12 +871,17 @@ def test_a_class_weight_is_the_sample_weights_it_means(weights, settings, backen
         assert_same_estimator(ours, theirs, x)
 
 
-def test_class_weights_in_parts():
-    x, y, ours = ours_for("multiclass", class_weight={0: 1.0, 1: 3.0, 2: 0.5})
+@pytest.mark.parametrize("weights", [{0: 1.0, 1: 3.0, 2: 0.5}, {1: 3.0}])
+def test_class_weights_in_parts(weights):
+    x, y, ours = ours_for("multiclass", class_weight=weights)
     theirs = problem("multiclass")[2]
     for part in (slice(50), slice(50, None)):
         ours.partial_fit(x[part], y[part], classes=[0, 1, 2])
         theirs.partial_fit(x[part], y[part], compute_sample_weight(ours.class_weight, y[part]), classes=[0, 1, 2])
+    assert_same_estimator(ours, theirs, x)
+    rest = y != 1
+    ours.partial_fit(x[rest], y[rest])
+    theirs.partial_fit(x[rest], y[rest], [weights.get(label, 1.0) for label in y[rest]])
     assert_same_estimator(ours, theirs, x)
 
 
@@ -1019,6 +1026,13 @@ def test_a_validation_set_may_have_words_for_labels_and_rows_of_every_form():
         assert_same(clone(ours).fit(x, words, eval_set=(rows, words[:20].tolist())).validation_scores_, want)
 
 
+def test_a_validation_set_may_have_sparse_labels_or_no_weights():
+    x, y, ours = ours_for("multilabel", max_iter=3)
+    want = clone(ours).fit(x, y, eval_set=(x, y)).validation_scores_
+    for given in ((x, scipy.sparse.csr_matrix(y)), (x, y, None)):
+        assert clone(ours).fit(x, y, eval_set=given).validation_scores_ == want
+
+
 @both_backends
 def test_a_splitter_says_which_rows_are_held_out(backend):
     x, y, ours = ours_for("multiclass", backend, **STOPS_EARLY)
@@ -1064,6 +1078,28 @@ def test_callbacks_are_called_after_each_epoch_and_may_stop():
     seen.clear()
     ours.partial_fit(x, y)
     assert len(seen) == 2
+
+
+def test_a_copy_from_a_callback_is_not_in_the_middle_of_a_fit():
+    x, y, ours = ours_for("multiclass", max_iter=3)
+    copies = []
+    ours.set_params(callbacks=[lambda e: copies.append(copy.copy(e))]).fit(x, y, eval_set=(x, y))
+    assert len(copies) == 3
+    for one in copies:
+        scores = one.validation_scores_
+        assert one.set_params(callbacks=None).partial_fit(x, y).validation_scores_ == scores
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_callbacks_see_how_far_lbfgs_is():
+    x, y, ours = ours_for("multiclass", solver="lbfgs", max_iter=4)
+    seen = []
+    ours.set_params(callbacks=[lambda e: seen.append((e.n_iter_, e.loss_))])
+    for _ in range(2):
+        ours.fit(x, y)
+        assert [iteration for iteration, _ in seen] == [1, 2, 3, 4]
+        assert seen[-1][1] == ours.loss_
+        seen.clear()
 
 
 @both_backends
@@ -1164,6 +1200,8 @@ EVAL_SETS = {
     "only rows": (lambda x, y: (x,), "eval_set takes"),
     "another number of features": (lambda x, y: (x[:, 1:], y), "features"),
     "too few targets": (lambda x, y: (x, y[:5]), "rows"),
+    "one target": (lambda x, y: (x, 1), "rows"),
+    "too few weights": (lambda x, y: (x, y, [1.0]), "sample_weight.shape"),
 }
 
 
@@ -1234,7 +1272,7 @@ def test_plateau_lowers_the_learning_rate():
     assert lowered.loss_ > constant.loss_
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "step,every=3"])
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "step,every=3", "plateau,patience=0,tolerance=1"])
 def test_parts_follow_a_schedule(schedule):
     x, y, ours = ours_for("multiclass", max_iter=10, shuffle=False, learning_rate=schedule)
     whole = clone(ours).fit(x, y)
@@ -1243,12 +1281,29 @@ def test_parts_follow_a_schedule(schedule):
     assert_same(ours.coefs_, whole.coefs_)
 
 
-def test_a_schedule_goes_on_when_a_fit_resumes():
+@pytest.mark.parametrize("schedule", ["step,every=3", "plateau,patience=0,tolerance=1"])
+def test_a_schedule_goes_on_when_a_fit_resumes(schedule):
     """A fit that resumes knows neither how many epochs it will have had, so another answer may be right; restarting isn't."""
-    x, y, ours = ours_for("multiclass", shuffle=False, learning_rate="step,every=3", max_iter=10)
+    x, y, ours = ours_for("multiclass", shuffle=False, learning_rate=schedule, max_iter=10)
     whole = clone(ours).fit(x, y)
     halves = clone(ours).set_params(max_iter=5, warm_start=True, resume=True).fit(x, y).fit(x, y)
     assert_same(halves.coefs_, whole.coefs_)
+
+
+@pytest.mark.parametrize(
+    ("solver", "parameters"),
+    [
+        ("sgd", {"momentum": 0.0, "power_t": 1.0}),
+        ("adam", {"beta_1": 0.5, "epsilon": 0.1}),
+        ("adamw", {"weight_decay": 0.5}),
+    ],
+)
+def test_a_fit_that_resumes_goes_by_its_own_parameters(solver, parameters):
+    x, y, ours = ours_for("multiclass", solver=solver, max_iter=5, warm_start=True, resume=True)
+    steps = ours.fit(x, y)._optimizer.t
+    ours.set_params(**parameters).fit(x, y)
+    assert ours._optimizer.t == 2 * steps
+    assert parameters.items() <= vars(ours._optimizer).items()
 
 
 def test_huge_numbers_are_predicted_with_the_same_warnings():
@@ -1378,6 +1433,7 @@ def test_class_weights_leave_wrong_targets_to_their_checks():
         assert str(got.error) == str(want.error)
 
 
-def test_a_schedule_is_checked_as_a_parameter():
-    with pytest.raises(sklearn.utils._param_validation.InvalidParameterError, match="learning_rate"):
-        MLPClassifier(learning_rate="typo").fit([[0.0], [1.0]], [0, 1])
+@pytest.mark.parametrize("name", ["learning_rate", "scoring"])
+def test_a_word_is_checked_as_a_parameter(name):
+    with pytest.raises(sklearn.utils._param_validation.InvalidParameterError, match=name):
+        MLPClassifier(**{name: "typo"}).fit([[0.0], [1.0]], [0, 1])

@@ -1,7 +1,8 @@
 """What both estimators share: scikit-learn's own class does the checking and the bookkeeping, this project's programs the work."""
 
 import inspect
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -27,6 +28,9 @@ from nnaccel.program import Program
 
 LINK = Identity()
 """The activation of the last layer, whose outputs the loss interprets."""
+
+PASSING = ("_eval_set", "_checked_rows")
+"""What an estimator has only while a method is at work."""
 
 
 class Accelerated(BaseMultilayerPerceptron):
@@ -68,6 +72,10 @@ class Accelerated(BaseMultilayerPerceptron):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The accuracy of a classifier, the coefficient of determination of a regressor; weighted if there are weights."""
         return float(super().score(taken_rows(X), taken(y, "y"), taken(sample_weight, "sample_weight")))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A callback may copy or pickle the estimator: the copy isn't at work.
+        return {name: value for name, value in super().__getstate__().items() if name not in PASSING}
 
     # --- what scikit-learn's class calls ---
 
@@ -140,6 +148,15 @@ class Accelerated(BaseMultilayerPerceptron):
         check(isinstance(score, Real), f"scoring gave {score!r}, which is no number.")
         return float(score)
 
+    def _score_with_function(
+        self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None, score_function: Callable[..., float]
+    ) -> float:
+        # As scikit-learn 1.8 does: 1.7 asks labels of text as well whether they are NaN, and so refuses them.
+        predicted = self._predict(X, check_input=False)
+        if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
+            return np.nan
+        return score_function(y, predicted, sample_weight=sample_weight)
+
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
         outputs = self._outputs(X, check_input)
         return self._loss().predict(outputs, np)
@@ -187,7 +204,7 @@ class Accelerated(BaseMultilayerPerceptron):
     def _hidden_units(self) -> list[int]:
         """How many units each hidden layer has; whatever else can be wrong with a network is found out here as well."""
         given = self.hidden_layer_sizes
-        units = [int(units) for units in (given if hasattr(given, "__iter__") else [given])]
+        units = [operator.index(count) for count in (given if hasattr(given, "__iter__") else [given])]
         check(all(count > 0 for count in units), f"hidden_layer_sizes must be > 0, got {units}.")
         network = network_of(self, [1, *units, 1])
         dropout = any(getattr(layer, "dropout", 0.0) for layer in network.layers)
@@ -212,7 +229,7 @@ class Accelerated(BaseMultilayerPerceptron):
 
     def _checked(self, X: Any) -> Any:
         """Rows as scikit-learn would have them; rows that need no change are let through at once."""
-        if getattr(self, "_checked_rows", None) is X:
+        if X is not None and getattr(self, "_checked_rows", None) is X:
             return X
         if (
             type(X) is np.ndarray

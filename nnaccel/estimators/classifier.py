@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import neural_network as theirs
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
@@ -152,6 +152,19 @@ class MLPClassifier(Exchange, Accelerated, theirs.MLPClassifier):
 
     @available_if(lambda estimator: estimator._check_solver())
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
+        """Go on for one epoch over a part of the data.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes : array, optional
+            The labels of all classes, whichever of them this part has: the first call needs them.
+
+        Returns
+        -------
+        self
+        """
         X, y, sample_weight = taken_rows(X), taken(y, "y"), taken(sample_weight, "sample_weight")
         return super().partial_fit(X, y, sample_weight, taken(classes, "classes"))
 
@@ -163,7 +176,11 @@ class MLPClassifier(Exchange, Accelerated, theirs.MLPClassifier):
             "class_weight 'balanced' is not supported for partial_fit, which doesn't see how often each class comes: "
             "give a weight for each class, as sklearn.utils.class_weight.compute_class_weight computes them.",
         )
-        by_class = compute_sample_weight(self.class_weight, self._decoded(y))
+        class_weight = self.class_weight
+        if incremental and isinstance(class_weight, dict):  # some of whose classes a part may lack
+            every = compute_class_weight(class_weight, classes=self.classes_, y=self.classes_)
+            class_weight = dict(zip(self.classes_, every, strict=True))
+        by_class = compute_sample_weight(class_weight, self._decoded(y))
         return by_class if sample_weight is None else by_class * sample_weight
 
     def _loss(self) -> Loss:

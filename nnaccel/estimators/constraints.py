@@ -4,6 +4,7 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
+from sklearn.metrics import get_scorer
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from nnaccel.errors import check
@@ -60,7 +61,7 @@ CONSTRAINTS: dict[str, Any] = {
     "weight_decay": [Interval(Real, 0, None, closed="left")],
     "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
     "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
-    "scoring": [str, callable, None],
+    "scoring": [Readable("a scorer or the name of one", get_scorer), None],
     "callbacks": [Readable("a sequence of callables", _check_callables), None],
     "time_limit": [Interval(Real, 0, None, closed="neither"), None],
     "resume": ["boolean"],

@@ -61,8 +61,8 @@ FURTHER_PARAMETERS = """\
     time_limit : float, optional
         Seconds after which a fit stops, in the middle of an epoch if need be.
     resume : bool, default=False
-        With `warm_start`: whether the optimizer goes on as well, with its velocities or moments and its count of steps, by
-        which schedules go.
+        With `warm_start`: whether the optimizer goes on as well, with its velocities or moments, its count of steps, by which
+        schedules go, and a learning rate that was lowered.
     backend : str, default="auto"
         "cpu", "numba", "cuda", or "auto" for the fastest that is here.
     dtype : {"float32", "float64"}, optional

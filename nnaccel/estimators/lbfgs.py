@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.optimize
+from sklearn.utils.fixes import parse_version, sp_version
 from sklearn.utils.optimize import _check_optimize_result
 
 from nnaccel.estimators.data import Data
@@ -36,9 +37,12 @@ def fit_lbfgs(estimator: Any, program: Program, x: Any, targets: np.ndarray, sam
         return loss / sums.weight, (sums.gradient + strength * weights) / sums.weight
 
     deadline = time.perf_counter() + (estimator.time_limit or np.inf)
+    estimator.n_iter_ = 0
 
     def after_iteration(intermediate_result: Any) -> None:
         estimator.coefs_, estimator.intercepts_ = as_layers(network, intermediate_result.x.astype(plan.dtype))
+        estimator.n_iter_ += 1
+        estimator.loss_ = float(intermediate_result.fun)
         wishes = [callback(estimator) for callback in estimator.callbacks or ()]
         if any(wishes) or time.perf_counter() > deadline:
             raise StopIteration
@@ -71,8 +75,5 @@ def _places(weights: list[np.ndarray]) -> tuple[list[Any], list[Any]]:
 
 
 def _printing(estimator: Any) -> dict[str, int]:
-    """The option of SciPy's solver by which scikit-learn has it print."""
-    from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
-
-    options: dict[str, int] = _get_additional_lbfgs_options_dict("iprint", 1 if estimator.verbose else -1)
-    return options
+    """The option that has SciPy's solver print; from 1.15 on it prints nothing, and later warns of it."""
+    return {} if sp_version >= parse_version("1.15") else {"iprint": 1 if estimator.verbose else -1}

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from nnaccel.optimizers import SGD, Adam, AdamW, Optimizer
-from nnaccel.schedules import Schedule, as_schedule
+from nnaccel.schedules import PlateauState, Schedule, as_schedule
 
 THEIR_SCHEDULES = ("constant", "invscaling", "adaptive")
 """The learning rates of scikit-learn, which its solver sgd alone follows; all other names are those of our schedules."""
@@ -26,8 +26,6 @@ class AdamWOptimizer(AdamOptimizer):
         self.weight_decay = weight_decay
 
 
-SOLVERS = {"sgd": SGDOptimizer, "adam": AdamOptimizer, "adamw": AdamWOptimizer}
-
 SLOTS = {SGDOptimizer: ("velocities",), AdamOptimizer: ("ms", "vs"), AdamWOptimizer: ("ms", "vs")}
 """Where they keep what ours call slots."""
 
@@ -36,17 +34,19 @@ def optimizer_for(estimator: Any, incremental: bool) -> Any:
     """The optimizer that a fit goes on with, or a new one.
 
     From part to part it keeps all that it began with, as in scikit-learn, whatever the estimator's parameters have become; a
-    fit that resumes has a solver and a learning rate of its own.
+    fit that resumes goes by its own parameters, and by what an optimizer of the same solver remembers.
     """
     before: Any = getattr(estimator, "_optimizer", None)
     if incremental and before is not None:
         return before
-    if estimator.warm_start and estimator.resume and type(before) is SOLVERS[estimator.solver]:
-        if before.learning_rate_init != estimator.learning_rate_init:
-            before.learning_rate = before.learning_rate_init = estimator.learning_rate_init
-        return before
-    estimator._optimizer = _new_optimizer(estimator)
-    return estimator._optimizer
+    optimizer = estimator._optimizer = _new_optimizer(estimator)
+    if not (estimator.warm_start and estimator.resume and type(before) is type(optimizer)):
+        estimator._plateau = PlateauState()
+        return optimizer
+    remember(optimizer, slots_of(before), before.t)
+    if before.learning_rate_init == optimizer.learning_rate_init:
+        optimizer.learning_rate = before.learning_rate  # which may have been lowered
+    return optimizer
 
 
 def _new_optimizer(estimator: Any) -> Any:

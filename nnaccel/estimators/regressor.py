@@ -118,6 +118,17 @@ class MLPRegressor(Exchange, Accelerated, theirs.MLPRegressor):
 
     @available_if(lambda estimator: estimator._check_solver())
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Go on for one epoch over a part of the data.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+
+        Returns
+        -------
+        self
+        """
         X, y, sample_weight = taken_rows(X), taken(y, "y"), taken(sample_weight, "sample_weight")
         return super().partial_fit(X, y, sample_weight)
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import _check_sample_weight
 
 from nnaccel.cost import multiply_adds_per_row
 from nnaccel.errors import check
@@ -18,7 +20,7 @@ from nnaccel.loop import SLICE_SECONDS
 from nnaccel.network import Network
 from nnaccel.order import batch_bounds
 from nnaccel.program import Program, TrainingState
-from nnaccel.schedules import Plateau, PlateauState, Timeline
+from nnaccel.schedules import Plateau, Timeline
 
 MOST_ROWS = 1 << 20
 """The order of so many rows is drawn ahead at most."""
@@ -78,7 +80,7 @@ class StochasticFit:
         self._by_blocks = orders_by_blocks(x, self._split.rows, self._random) if estimator.shuffle else None
         batch_size = _batch_size(estimator.batch_size, len(self._order))
         self._bounds = batch_bounds(len(self._order), batch_size)
-        self._schedule, self._plateau = schedule_of(estimator.learning_rate), PlateauState()
+        self._schedule = schedule_of(estimator.learning_rate)
         self._first_step = self._optimizer.t  # a schedule goes on where the optimizer does
         self._timeline = Timeline(estimator.max_iter, len(self._bounds) - 1, len(self._order))
         self._slice_steps = 64
@@ -175,7 +177,7 @@ class StochasticFit:
             return self._optimizer.learning_rate
         count = len(self._bounds) - 1
         steps = np.arange(count * epochs, dtype=np.float64) + self._first_step + self.estimator.n_iter_ * count
-        factors = self._schedule.factors(steps, self._timeline, np) * self._plateau.factor
+        factors = self._schedule.factors(steps, self._timeline, np) * self.estimator._plateau.factor
         return self._optimizer.learning_rate_init * factors
 
     def _note_loss(self, log: np.ndarray) -> None:
@@ -205,7 +207,7 @@ class StochasticFit:
             estimator.validation_scores_ = [*(estimator.validation_scores_ or ()), estimator._score(*held_out)]
         self._optimizer.iteration_ends(estimator.t_)
         if isinstance(self._schedule, Plateau):
-            self._plateau = self._schedule.after_epoch(self._plateau, estimator.loss_)
+            estimator._plateau = self._schedule.after_epoch(estimator._plateau, estimator.loss_)
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             watched = "Validation score" if estimator.early_stopping else "Training loss"
             message = (
@@ -303,7 +305,8 @@ def _checked_eval_set(estimator: Any, given: Any) -> tuple[Any, np.ndarray, np.n
         isinstance(given, (tuple, list)) and len(given) in (2, 3),
         "eval_set takes (X, y) or (X, y, sample_weight).",
     )
-    x, y, *weights = given
-    x, y = estimator._checked(x), np.asarray(y)
-    check(x.shape[0] == len(y), f"the X of eval_set has {x.shape[0]} rows, its y {len(y)}.")
-    return x, y, np.asarray(weights[0]) if weights else None
+    x, y, weights = (*given, None)[:3]
+    x, y = estimator._checked(x), y if scipy.sparse.issparse(y) else np.asarray(y)
+    count = y.shape[0] if y.ndim else 0
+    check(x.shape[0] == count, f"the X of eval_set has {x.shape[0]} rows, its y {count}.")
+    return x, y, None if weights is None else _check_sample_weight(weights, x)
