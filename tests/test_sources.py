@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import nnaccel.sources
@@ -857,6 +857,7 @@ def test_any_bytes_after_a_mark_are_read_or_refused(content, options, mark):
 @pytest.mark.parametrize("form", SEEDS)
 @settings(FUZZ, max_examples=100)
 @given(EDITS, OPTIONS)
+@example(edits=[(0.1692301968082277, 1, b"\x01")], options=FileOptions())  # columns of Parquet that aren't equally long
 def test_damaged_files_are_read_or_refused(form, edits, options):
     assert_read_or_refused(edited(SEEDS[form], edits), options)
 

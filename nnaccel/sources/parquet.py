@@ -70,9 +70,14 @@ class ParquetSource(Source):
             name for name, place in places.items() if self._types[place].startswith(_NUMBERS) and name not in text
         ]
         others: dict[str, Column] = {}
-        matrix = np.empty((0, 0))
+        matrix, length = np.empty((0, 0)), -1
         for name, place in places.items():
             table = super().read({name: place}, text, rows)
+            check(
+                length in (-1, len(table)),
+                f"{self.name} can't be read as a Parquet file: its columns aren't equally long.",
+            )
+            length = len(table)
             if name not in numbers:
                 others[name] = table.text(name)
                 continue
