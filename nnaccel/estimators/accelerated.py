@@ -2,13 +2,13 @@
 
 import inspect
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.metrics import get_scorer
+from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -134,7 +134,12 @@ class Accelerated(BaseMultilayerPerceptron):
 
     def _score(self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
         if self.scoring is None:
-            return super()._score(X, y, sample_weight=sample_weight)
+            # As scikit-learn 1.8 does: 1.7 asks labels of text as well whether they are NaN, and so refuses them.
+            predicted = self._predict(X, check_input=False)
+            if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
+                return np.nan
+            usual = accuracy_score if is_classifier(self) else r2_score
+            return float(usual(y, predicted, sample_weight=sample_weight))
         scorer = get_scorer(self.scoring)
         takes_weights = sample_weight is not None and "sample_weight" in inspect.signature(scorer).parameters
         keywords = {"sample_weight": sample_weight} if takes_weights else {}
@@ -147,15 +152,6 @@ class Accelerated(BaseMultilayerPerceptron):
             del self._checked_rows
         check(isinstance(score, Real), f"scoring gave {score!r}, which is no number.")
         return float(score)
-
-    def _score_with_function(
-        self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None, score_function: Callable[..., float]
-    ) -> float:
-        # As scikit-learn 1.8 does: 1.7 asks labels of text as well whether they are NaN, and so refuses them.
-        predicted = self._predict(X, check_input=False)
-        if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
-            return np.nan
-        return score_function(y, predicted, sample_weight=sample_weight)
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
         outputs = self._outputs(X, check_input)
