@@ -110,7 +110,7 @@ ALONE_EVERY = 64
 """While a team is faster, one of so many calls goes to a single thread, to see how fast that is now."""
 
 MOST_ALONE = 16
-"""While one thread is faster, a team is tried again after 1, 2, 4, ... calls, but no more than so many."""
+"""While one thread is faster, a team is tried again after 2, 4, 8, ... calls, but no more than so many."""
 
 
 class Pace:

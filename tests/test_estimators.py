@@ -1437,3 +1437,28 @@ def test_class_weights_leave_wrong_targets_to_their_checks():
 def test_a_word_is_checked_as_a_parameter(name):
     with pytest.raises(sklearn.utils._param_validation.InvalidParameterError, match=name):
         MLPClassifier(**{name: "typo"}).fit([[0.0], [1.0]], [0, 1])
+
+
+@pytest.mark.parametrize(
+    "rules", [(True, False), (False, True)], ids=["stopping early, then not", "then stopping early"]
+)
+def test_a_warm_start_may_change_what_it_watches(rules):
+    x, y, ours = ours_for("multiclass", max_iter=3, warm_start=True)
+    for early in rules:
+        ours.set_params(early_stopping=early).fit(x, y)
+    assert len(ours.validation_scores_) == 3
+    assert len(ours.loss_curve_) == 6
+
+
+def test_a_new_network_forgets_the_optimizer_of_the_one_before():
+    x, y, ours = ours_for("multiclass", max_iter=3)
+    fresh = clone(ours).set_params(solver="lbfgs", hidden_layer_sizes=(4,), tol=10).fit(x, y)
+    ours.fit(x, y).set_params(solver="lbfgs", hidden_layer_sizes=(4,), tol=10).fit(x, y)
+    for estimator in (ours, fresh):
+        estimator.set_params(solver="adam").partial_fit(x, y)
+    assert_same(ours.coefs_, fresh.coefs_)
+
+
+def test_a_dtype_may_be_one_of_numpy():
+    x, y, ours = ours_for("multiclass", max_iter=3, dtype=np.float32)
+    assert ours.fit(x, y).coefs_[0].dtype == np.float32

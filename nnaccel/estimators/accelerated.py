@@ -42,6 +42,7 @@ class Accelerated(BaseMultilayerPerceptron):
     loss_curve_: list[float]
     validation_scores_: list[float] | None
     best_validation_score_: float | None
+    best_loss_: float | None
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Any:
         """Fit to data.
@@ -105,6 +106,7 @@ class Accelerated(BaseMultilayerPerceptron):
         else:
             program = self._program(as_ours(optimizer_for(self, incremental)))
             targets = self._targets(y, program.plan.dtype)
+            self._begin_watching()
             StochasticFit(self, program, X, y, targets, sample_weight, incremental).run()
         check(
             all(np.isfinite(array).all() for array in self.coefs_ + self.intercepts_),
@@ -116,11 +118,20 @@ class Accelerated(BaseMultilayerPerceptron):
     def _initialize(self, y: np.ndarray, layer_units: Sequence[int], dtype: Any) -> None:
         super()._initialize(y, layer_units, dtype)
         self.loss_ = np.nan  # unless a time limit is over before the first epoch is
+        self.__dict__.pop("_optimizer", None)
         if self.solver == "adamw":  # which scikit-learn doesn't know to be stochastic
-            stops = self.early_stopping
             self.loss_curve_, self._no_improvement_count = [], 0
-            self.validation_scores_, self.best_validation_score_ = ([], -np.inf) if stops else (None, None)
-            self.best_loss_ = None if stops else np.inf
+            self.validation_scores_ = self.best_validation_score_ = self.best_loss_ = None
+
+    def _begin_watching(self) -> None:
+        """Have what the rule for stopping compares with, also where a warm start goes on by another rule than before."""
+        if not hasattr(self, "loss_curve_"):
+            self.loss_curve_, self._no_improvement_count = [], 0
+            self.validation_scores_ = self.best_validation_score_ = self.best_loss_ = None
+        if self.early_stopping and self.best_validation_score_ is None:
+            self.validation_scores_, self.best_validation_score_ = [], -np.inf
+        if not self.early_stopping and self.best_loss_ is None:
+            self.best_loss_ = np.inf
 
     def _init_coef(self, fan_in: int, fan_out: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
         # As scikit-learn draws them, which knows the sigmoid as "logistic" alone (Glorot and Bengio 2010).
@@ -219,8 +230,8 @@ class Accelerated(BaseMultilayerPerceptron):
         """The program that trains the network that is there, on the backend that was asked for."""
         units = [len(self.coefs_[0]), *map(len, self.intercepts_)]
         # What lbfgs searches for can't be told apart in float32; scikit-learn's doesn't try to.
-        dtype = self.dtype or ("float64" if self.solver == "lbfgs" else self.coefs_[0].dtype.name)
-        plan = plan_of(self, network_of(self, units), self._loss(), optimizer, dtype)
+        dtype = np.dtype(self.dtype or ("float64" if self.solver == "lbfgs" else self.coefs_[0].dtype))
+        plan = plan_of(self, network_of(self, units), self._loss(), optimizer, dtype.name)
         return choose_backend(self.backend).backend.compile(plan)
 
     def _checked(self, X: Any) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
@@ -49,8 +50,13 @@ class _Splitter(HasMethods):
 
 
 def _check_callables(values: Any) -> None:
+    check(isinstance(values, (list, tuple)), f"{type(values).__name__} is neither a list nor a tuple")
     bad = [value for value in values if not callable(value)]
     check(not bad, f"{bad[:1]} can't be called")
+
+
+def _check_dtype(value: Any) -> None:
+    check(np.dtype(value).name in DTYPES, f"{np.dtype(value).name} isn't supported")
 
 
 CONSTRAINTS: dict[str, Any] = {
@@ -62,11 +68,11 @@ CONSTRAINTS: dict[str, Any] = {
     "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
     "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
     "scoring": [Readable("a scorer or the name of one", get_scorer), None],
-    "callbacks": [Readable("a sequence of callables", _check_callables), None],
+    "callbacks": [Readable("a list or tuple of callables", _check_callables), None],
     "time_limit": [Interval(Real, 0, None, closed="neither"), None],
     "resume": ["boolean"],
     "backend": [str],
-    "dtype": [StrOptions(set(DTYPES)), None],
+    "dtype": [Readable("'float32' or 'float64'", _check_dtype), None],
     "threads": [Interval(Integral, 1, None, closed="left"), None],
 }
 """Beyond scikit-learn's parameters, and those of its own that may be more here."""

@@ -14,7 +14,8 @@ PARAMETERS = """\
         Rows a step; "auto" is min(200, rows).
     learning_rate : str or Schedule, default="constant"
         "constant", "invscaling" or "adaptive", which the solver sgd alone follows, as in scikit-learn; or one of
-        `nnaccel.schedules` for every stochastic solver, such as "cosine", "one_cycle" or "step,every=10".
+        `nnaccel.schedules` for every stochastic solver, such as "cosine", "one_cycle" or "step,every=10"; "plateau" goes by the
+        training loss.
     learning_rate_init : float, default=0.001
         The learning rate that a schedule multiplies.
     power_t : float, default=0.5
@@ -56,7 +57,7 @@ FURTHER_PARAMETERS = """\
         The largest Euclidean norm of a step's gradient.
     scoring : str or callable, optional
         What early stopping watches: a name of `sklearn.metrics.get_scorer_names()`, or a scorer.
-    callbacks : sequence of callable, optional
+    callbacks : list of callable, optional
         Each is called with the estimator after each epoch; one that returns True ends the fit.
     time_limit : float, optional
         Seconds after which a fit stops, in the middle of an epoch if need be.
@@ -69,6 +70,10 @@ FURTHER_PARAMETERS = """\
         Of parameters and arithmetic; by default that of X.
     threads : int, optional
         The most threads to use.
+
+    Notes
+    -----
+    A fitted estimator may predict in several threads at once, but not while it is fitted anew.
 
     Attributes
     ----------
