@@ -23,6 +23,9 @@ from nnaccel.kernels.team import flush_subnormals, restore_mode
 
 _job, _layer, _source, _rule = records_of(JOB), records_of(LAYER), records_of(SOURCE), records_of(RULE)
 
+_ROWS_OF_SUM = 64
+"""Losses are added up in parts of so many rows, so that rounding grows with the number of parts."""
+
 _NO_DROPOUT = (0, 0.0, 0)
 """The number of the step, the factor of all rates, and the number within the batch of the first row."""
 
@@ -137,20 +140,22 @@ def _over_lanes(sums, gradient, start, count):
 def _gradients(job, numbers, rows, first_row, count, dropout, scale, zero):
     """The gradient of a batch, into the vector of gradients, and the sum of its losses."""
     gradient, losses, loss = pointer(job.gradient, zero), pointer(job.row_losses, 1.0), 0.0
-    sums, lanes = at(gradient, job.gradient_size), lanes_of(gradient)
+    part, sums, lanes = 0.0, at(gradient, job.gradient_size), lanes_of(gradient)
     for first in range(0, rows, lanes):
         here, own, dropping = min(lanes, rows - first), at(numbers, first), (count, dropout, first_row + first)
         _inputs(job, own, here, zero)
         _forward(job, dropping, zero)
         _losses(job, own, here, scale, losses, zero)
-        loss += _sum(losses, here)
+        part += _sum(losses, here)
+        if first % _ROWS_OF_SUM + lanes >= _ROWS_OF_SUM:
+            loss, part = loss + part, 0.0
         _backward(job, dropping, zero)
     for number in range(job.layer_count):
         layer = _layer(job.layers, number)
         _over_lanes(sums, gradient, layer.weight, layer.inputs * layer.outputs)
         if layer.bias >= 0:
             _over_lanes(sums, gradient, layer.bias, layer.outputs)
-    return loss
+    return loss + part
 
 
 @njit(**JIT)
