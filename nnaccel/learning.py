@@ -272,8 +272,10 @@ def _learn_numbers(
     for name, spread in zip(names, deviation, strict=True):
         if not np.isfinite(spread):
             raise _too_large(table, name, rows)
-    # The standard deviation of equal numbers needn't come out as zero, so it is compared with their size.
-    varies = deviation > 10 * np.finfo(np.float64).eps * np.abs(mean)
+    # The standard deviation of equal numbers needn't come out as zero, so it is compared with their size; and what varies by
+    # next to nothing would make numbers of an ordinary size too large.
+    negligible = np.maximum(10 * np.finfo(np.float64).eps * np.abs(mean), np.finfo(np.float32).tiny)
+    varies = deviation > negligible
     had_gaps = (count > 0) & (count < len(rows))
     kept = varies | had_gaps | keep_all
     for k in np.flatnonzero(~kept):

@@ -148,6 +148,15 @@ def test_a_row_without_a_target_needs_no_time():
     assert len(result.training.y) + len(result.held_out.y) == ROWS - 1
 
 
+def test_what_varies_by_next_to_nothing_does_not_vary():
+    """In units of its deviation, the number in the held-out row would be too large for float32."""
+    time = np.arange(ROWS * 1.0)
+    faint = np.where(time % 2 == 0, 0.0, 9e-40)
+    faint[-1] = 35.0
+    result = prepared(BASE | {"faint": faint, "when": time}, time="when")
+    assert "faint" not in result.encoding.numbers.names
+
+
 @settings(deadline=None)
 @given(mixed_columns(24), st.integers(0, 2**32 - 1), st.sampled_from(["classification", "regression"]))
 def test_what_is_held_out_teaches_nothing(columns, seed, task):
