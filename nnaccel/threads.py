@@ -116,8 +116,8 @@ MOST_ALONE = 16
 class Pace:
     """Whether a team of threads really is faster than one, as a run finds out while it works.
 
-    What threads pass on to each other takes five times as long between cores that share no cache, and where a process runs
-    can change at any moment: by the same work, teams then take twice the time of one thread instead of two thirds.
+    The cores of a virtual machine may be halves of one physical core at one moment and lie far apart at the next: by the
+    same work a team then takes between two thirds of one thread's time and twice as much, for tenths of a second.
     """
 
     def __init__(self) -> None:
