@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from nnaccel.kernels.job import ACTIVATIONS
 from nnaccel.kernels.mathematics import expm1, sigmoid, softplus, tanh
-from nnaccel.kernels.memory import JIT, like, wide_vectors
+from nnaccel.kernels.memory import JIT, apart, like, wide_vectors
 
 IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS = range(len(ACTIVATIONS))
 
@@ -192,4 +192,5 @@ def chain(kind, parameter, saved, delta, n):
         Any number; the loops are fastest on multiples of a vector.
     """
     wide_vectors()
+    apart()
     _chain_loop(kind, (parameter, saved, delta, n))

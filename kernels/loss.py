@@ -12,8 +12,9 @@ from numba.extending import register_jitable
 
 from nnaccel.kernels.gemm import transpose
 from nnaccel.kernels.job import LOSSES
+from nnaccel.kernels.lanes import rows_into_lanes
 from nnaccel.kernels.mathematics import exp, log, sigmoid, softplus
-from nnaccel.kernels.memory import JIT, at, int32_pointer, lanes_of, like, panel_of, pointer, wide_vectors
+from nnaccel.kernels.memory import JIT, apart, at, int32_pointer, lanes_of, like, panel_of, pointer, size_of, wide_vectors
 
 (
     SUM_OF_SQUARES, MEAN_SQUARED_ERROR, HALF_SQUARED_ERROR, MEAN_ABSOLUTE_ERROR, HUBER,
@@ -83,20 +84,20 @@ def _poisson(output, target, parameter, share):
 
 
 def _by_output(formula):
-    """The losses of one group, where each output has a target: outputs become gradients, values are summed."""
+    """The losses of one group, where each output has a target."""
 
     @njit(**JIT)
-    def losses(outputs, targets, count, parameter, share, values):
+    def losses(outputs, targets, count, parameter, share, values, deltas):
         wide_vectors()
+        apart()
         lanes = lanes_of(outputs)
         for r in range(lanes):
             values[r] = like(values[0], 0.0)
         for j in range(count):
-            o, y = at(outputs, j * lanes), at(targets, j * lanes)
+            o, y, d = at(outputs, j * lanes), at(targets, j * lanes), at(deltas, j * lanes)
             for r in range(lanes):
-                value, gradient = formula(o[r], y[r], parameter, share)
+                value, d[r] = formula(o[r], y[r], parameter, share)
                 values[r] += value
-                o[r] = gradient
 
     return losses
 
@@ -112,9 +113,10 @@ _poissons = _by_output(_poisson)
 
 
 @njit(**JIT)
-def _softmax_cross_entropies(outputs, labels, numbers, rows, count, smoothing, values, largest, total):
+def _softmax_cross_entropies(outputs, labels, numbers, rows, count, smoothing, values, deltas, largest, total):
     """The losses of one group, where each row has a label. `largest` and `total` are room for a vector each."""
     wide_vectors()
+    apart()
     lanes, zero, one = lanes_of(outputs), like(outputs[0], 0.0), like(outputs[0], 1.0)
     for r in range(rows):
         values[r] = (one - smoothing) * outputs[labels[numbers[r]] * lanes + r]
@@ -131,24 +133,26 @@ def _softmax_cross_entropies(outputs, labels, numbers, rows, count, smoothing, v
             for r in range(lanes):
                 values[r] += share * o[r]
     for j in range(count):
-        o = at(outputs, j * lanes)
+        o, d = at(outputs, j * lanes), at(deltas, j * lanes)
         for r in range(lanes):
-            o[r] = exp(o[r] - largest[r])
-            total[r] += o[r]
+            d[r] = exp(o[r] - largest[r])
+            total[r] += d[r]
     for r in range(lanes):
         values[r] = log(total[r]) + (largest[r] - values[r])
         total[r] = one / total[r]
     for j in range(count):
-        o = at(outputs, j * lanes)
+        d = at(deltas, j * lanes)
         for r in range(lanes):
-            o[r] = o[r] * total[r] - share
+            d[r] = d[r] * total[r] - share
     for r in range(rows):
-        outputs[labels[numbers[r]] * lanes + r] -= one - smoothing
+        deltas[labels[numbers[r]] * lanes + r] -= one - smoothing
 
 
 @njit(**JIT)
-def lane_losses(job: Any, outputs: Any, numbers: Any, rows: int, count: int, values: Any, targets: Any) -> None:
-    """The losses of one group, into `values`, and their gradients, into `outputs`.
+def lane_losses(
+    job: Any, outputs: Any, numbers: Any, rows: int, count: int, values: Any, deltas: Any, targets: Any
+) -> None:
+    """The losses of one group, into `values`, and their gradients, into `deltas`.
 
     Parameters
     ----------
@@ -162,6 +166,8 @@ def lane_losses(job: Any, outputs: Any, numbers: Any, rows: int, count: int, val
         How many, up to the lanes of a vector, and how many outputs each has.
     values : pointer
         To a vector.
+    deltas : pointer
+        As `outputs`.
     targets : pointer
         Room for as many numbers as there are outputs, and for two vectors at least.
     """
@@ -170,32 +176,28 @@ def lane_losses(job: Any, outputs: Any, numbers: Any, rows: int, count: int, val
     if kind == SOFTMAX_CROSS_ENTROPY:
         room = at(targets, lanes)
         labels = int32_pointer(job.targets)
-        _softmax_cross_entropies(outputs, labels, numbers, rows, count, parameter, values, targets, room)
+        _softmax_cross_entropies(outputs, labels, numbers, rows, count, parameter, values, deltas, targets, room)
         if job.clip > 0.0:
             for r in range(rows):
                 values[r] = _clipped(values[r], like(zero, job.clip))
         return
-    wanted = pointer(job.targets, zero)
-    for r in range(rows):
-        row = at(wanted, np.int64(numbers[r]) * count)
-        for j in range(count):
-            targets[j * lanes + r] = row[j]
+    rows_into_lanes(targets, job.targets, count * size_of(targets), numbers, rows, count)
     if kind == SUM_OF_SQUARES:
-        _sums_of_squares(outputs, targets, count, parameter, share, values)
+        _sums_of_squares(outputs, targets, count, parameter, share, values, deltas)
     elif kind == MEAN_SQUARED_ERROR:
-        _mean_squared_errors(outputs, targets, count, parameter, share, values)
+        _mean_squared_errors(outputs, targets, count, parameter, share, values, deltas)
     elif kind == HALF_SQUARED_ERROR:
-        _half_squared_errors(outputs, targets, count, parameter, share, values)
+        _half_squared_errors(outputs, targets, count, parameter, share, values, deltas)
     elif kind == MEAN_ABSOLUTE_ERROR:
-        _mean_absolute_errors(outputs, targets, count, parameter, share, values)
+        _mean_absolute_errors(outputs, targets, count, parameter, share, values, deltas)
     elif kind == HUBER:
-        _hubers(outputs, targets, count, parameter, share, values)
+        _hubers(outputs, targets, count, parameter, share, values, deltas)
     elif kind == BINARY_CROSS_ENTROPY and job.clip > 0.0:
-        _clipped_binary_cross_entropies(outputs, targets, count, like(zero, job.clip), share, values)
+        _clipped_binary_cross_entropies(outputs, targets, count, like(zero, job.clip), share, values, deltas)
     elif kind == BINARY_CROSS_ENTROPY:
-        _binary_cross_entropies(outputs, targets, count, parameter, share, values)
+        _binary_cross_entropies(outputs, targets, count, parameter, share, values, deltas)
     else:
-        _poissons(outputs, targets, count, parameter, share, values)
+        _poissons(outputs, targets, count, parameter, share, values, deltas)
 
 
 @njit(**JIT)
@@ -219,24 +221,25 @@ def losses_and_deltas(job, outputs, deltas, numbers, rows, count, scale, row_los
     """
     wide_vectors()
     lanes, panel, zero = lanes_of(outputs), panel_of(outputs), like(outputs[0], 0.0)
-    values, factors, group, targets = room, at(room, lanes), at(room, 2 * lanes), at(room, (2 + count) * lanes)
+    values, factors, group = room, at(room, lanes), at(room, 2 * lanes)
+    slopes, targets = at(group, count * lanes), at(group, 2 * count * lanes)
     weights, next_panel = pointer(job.weights, zero), job.capacity * panel
     for i in range(0, rows, lanes):
         here, row_numbers = min(lanes, rows - i), at(numbers, i)
         for j in range(0, count, panel):
             source = at(outputs, (j // panel) * next_panel + i * panel)
             transpose(source, panel, at(group, j * lanes), lanes, here, min(panel, count - j), panel)
-        lane_losses(job, group, row_numbers, here, count, values, targets)
+        lane_losses(job, group, row_numbers, here, count, values, slopes, targets)
         for r in range(here):
             weight = np.float64(weights[row_numbers[r]]) if job.weights != 0 else 1.0
             row_losses[i + r] = weight * np.float64(values[r])
             factors[r] = like(zero, weight * scale)
         for j in range(count):
             for r in range(lanes):
-                group[j * lanes + r] *= factors[r]
+                slopes[j * lanes + r] *= factors[r]
         for j in range(0, count, panel):
             target = at(deltas, (j // panel) * next_panel + i * panel)
-            transpose(at(group, j * lanes), lanes, target, panel, min(panel, count - j), here, panel)
+            transpose(at(slopes, j * lanes), lanes, target, panel, min(panel, count - j), here, panel)
 
 
 @njit(**JIT)

@@ -82,6 +82,16 @@ def like(typingctx, example, number):
 
 
 @intrinsic
+def size_of(typingctx, p):
+    """The bytes that an element takes of the type that a pointer has: a constant in the compiled code."""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(ir.IntType(64), p.dtype.bitwidth // 8)
+
+    return types.int64(p), generate
+
+
+@intrinsic
 def lanes_of(typingctx, p):
     """How many elements of the type that a pointer has a vector holds: a constant in the compiled code."""
 
@@ -110,6 +120,22 @@ def wide_vectors(typingctx):
 
     def generate(context, builder, signature, arguments):
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def apart(typingctx):
+    """Promise that the pointers that the calling function takes lead to different places, so that loops need no check.
+
+    Of a vector or two the check fails even where they are different, but near each other.
+    """
+
+    def generate(context, builder, signature, arguments):
+        for argument in builder.function.args[2:]:  # after the places of numba's result and exception
+            if isinstance(argument.type, ir.PointerType):
+                argument.attributes.add("noalias")
         return context.get_dummy_value()
 
     return types.void(), generate

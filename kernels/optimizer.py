@@ -11,7 +11,7 @@ from numba import njit
 
 from nnaccel.kernels.job import RULES
 from nnaccel.kernels.mathematics import expm1
-from nnaccel.kernels.memory import JIT, SUMS, like, wide_vectors
+from nnaccel.kernels.memory import JIT, SUMS, apart, like, wide_vectors
 
 SGD, MOMENTUM, NESTEROV, ADAM_RATE, ADAM_MOMENTS = range(len(RULES))
 """The kinds of rule. Momentum keeps the velocity in slot 1; Adam the first moment in slot 1, the second in slot 2."""
@@ -71,6 +71,7 @@ def update(
     n : int
     """
     wide_vectors()
+    apart()
     scale, penalty = like(p[0], factor), like(p[0], l2)
     rate, momentum = like(p[0], rule.rate), like(p[0], rule.momentum)
     if rule.kind == SGD:

@@ -40,7 +40,7 @@ def _copy_vectors(typingctx, source, count, target):
 
 
 @intrinsic
-def _own_kind(typingctx, target):
+def own_kind(typingctx, target):
     """The number in `ROW_KINDS` of the elements that a pointer leads to."""
 
     def generate(context, builder, signature, arguments):
@@ -104,7 +104,7 @@ def gather(source: Any, numbers: Any, rows: int, target: Any, next_panel: int, p
         a row may be written, with zeros.
     """
     kind = source.kind
-    if kind == _own_kind(target) and source.contiguous != 0 and panel == panel_of(target):
+    if kind == own_kind(target) and source.contiguous != 0 and panel == panel_of(target):
         _gather_vectors(source, numbers, rows, target, next_panel)
     elif kind == 0:
         _f4(source, numbers, rows, target, next_panel, panel)

@@ -14,11 +14,11 @@ from numba import njit, types
 from nnaccel.kernels.activation import IDENTITY, activate, chain
 from nnaccel.kernels.dropout import drop_lanes, step_key, threshold
 from nnaccel.kernels.job import APPLY, EVALUATE, GRADIENT, JOB, LAYER, RULE, SOURCE, TRAIN
-from nnaccel.kernels.lanes import add_product, lanes_sum, weighted_sum
+from nnaccel.kernels.lanes import add_product, rows_into_lanes, take_sum, weighted_sum
 from nnaccel.kernels.loss import gradient_scale, lane_losses, weight_sum
-from nnaccel.kernels.memory import JIT, SUMS, at, int32_pointer, lanes_of, like, pointer, records_of, wide_vectors
+from nnaccel.kernels.memory import JIT, SUMS, apart, at, int32_pointer, lanes_of, like, pointer, records_of, wide_vectors
 from nnaccel.kernels.optimizer import penalise, penalty_strength, prepare, sum_of_squares, update
-from nnaccel.kernels.rows import gather, scatter
+from nnaccel.kernels.rows import gather, own_kind, scatter
 from nnaccel.kernels.team import flush_subnormals, restore_mode
 
 _job, _layer, _source, _rule = records_of(JOB), records_of(LAYER), records_of(SOURCE), records_of(RULE)
@@ -43,6 +43,9 @@ def _inputs(job, numbers, rows, zero):
     """Copy rows of the caller's into the first layer's inputs; lanes without a row are zero."""
     source, x = _source(job.source, 0), at(pointer(job.activations, zero), _layer(job.layers, 0).input)
     lanes = lanes_of(x)
+    if source.kind == own_kind(x) and source.contiguous != 0:
+        rows_into_lanes(x, source.address, source.row_bytes, numbers, rows, source.columns)
+        return
     if rows < lanes:
         for i in range(source.columns * lanes):
             x[i] = zero
@@ -98,6 +101,17 @@ def _backward(job, dropping, zero):
 
 
 @njit(**JIT)
+def _scale(delta, factors, rows, outputs):
+    wide_vectors()
+    apart()
+    lanes = lanes_of(delta)
+    for j in range(outputs):
+        d = at(delta, j * lanes)
+        for r in range(lanes):  # not a product beyond the last row: what is there may be infinite
+            d[r] = d[r] * factors[r] if r < rows else like(delta[0], 0.0)
+
+
+@njit(**JIT)
 def _losses(job, numbers, rows, scale, losses, zero):
     """The weighted losses of rows that have gone forward, and the gradient of the network's outputs times `scale`."""
     wide_vectors()
@@ -105,17 +119,18 @@ def _losses(job, numbers, rows, scale, losses, zero):
     activations, weights, room = pointer(job.activations, zero), pointer(job.weights, zero), pointer(job.scratch, zero)
     outputs, delta, lanes = at(activations, last.output), at(activations, last.delta), lanes_of(room)
     values, factors, targets = room, at(room, lanes), at(room, 2 * lanes)
-    for i in range(last.outputs * lanes):
-        delta[i] = outputs[i]
-    lane_losses(job, delta, numbers, rows, last.outputs, values, targets)
-    for r in range(rows):
-        weight = np.float64(weights[numbers[r]]) if job.weights != 0 else 1.0
-        losses[r] = weight * np.float64(values[r])
-        factors[r] = like(zero, weight * scale)
-    for j in range(last.outputs):
-        d = at(delta, j * lanes)
-        for r in range(lanes):  # not a product beyond the last row: what is there may be infinite
-            d[r] = d[r] * factors[r] if r < rows else zero
+    lane_losses(job, outputs, numbers, rows, last.outputs, values, delta, targets)
+    if job.weights != 0:
+        for r in range(rows):
+            weight = np.float64(weights[numbers[r]])
+            losses[r] = weight * np.float64(values[r])
+            factors[r] = like(zero, weight * scale)
+    else:
+        for r in range(rows):
+            losses[r] = np.float64(values[r])
+        for r in range(lanes):
+            factors[r] = like(zero, scale)
+    _scale(delta, factors, rows, last.outputs)
 
 
 @njit(**SUMS)
@@ -129,11 +144,9 @@ def _sum(values, count):
 @njit(**JIT)
 def _over_lanes(sums, gradient, start, count):
     """Some parameters' gradients from their sums in each lane, which begin anew at zero."""
-    lanes, g, total = lanes_of(sums), at(gradient, start), at(sums, start * lanes_of(sums))
-    for i in range(count):
-        g[i] = lanes_sum(at(total, i * lanes))
-    for i in range(count * lanes):
-        total[i] = like(sums[0], 0.0)
+    lanes = lanes_of(sums)
+    for i in range(start, start + count):
+        gradient[i] = take_sum(at(sums, i * lanes))
 
 
 @njit(**JIT)
