@@ -14,7 +14,18 @@ from nnaccel.kernels.gemm import transpose
 from nnaccel.kernels.job import LOSSES
 from nnaccel.kernels.lanes import rows_into_lanes
 from nnaccel.kernels.mathematics import exp, log, sigmoid, softplus
-from nnaccel.kernels.memory import JIT, apart, at, int32_pointer, lanes_of, like, panel_of, pointer, size_of, wide_vectors
+from nnaccel.kernels.memory import (
+    JIT,
+    apart,
+    at,
+    int32_pointer,
+    lanes_of,
+    like,
+    panel_of,
+    pointer,
+    size_of,
+    wide_vectors,
+)
 
 (
     SUM_OF_SQUARES, MEAN_SQUARED_ERROR, HALF_SQUARED_ERROR, MEAN_ABSOLUTE_ERROR, HUBER,

@@ -16,7 +16,18 @@ from nnaccel.kernels.dropout import drop_lanes, step_key, threshold
 from nnaccel.kernels.job import APPLY, EVALUATE, GRADIENT, JOB, LAYER, RULE, SOURCE, TRAIN
 from nnaccel.kernels.lanes import add_product, rows_into_lanes, take_sum, weighted_sum
 from nnaccel.kernels.loss import gradient_scale, lane_losses, weight_sum
-from nnaccel.kernels.memory import JIT, SUMS, apart, at, int32_pointer, lanes_of, like, pointer, records_of, wide_vectors
+from nnaccel.kernels.memory import (
+    JIT,
+    SUMS,
+    apart,
+    at,
+    int32_pointer,
+    lanes_of,
+    like,
+    pointer,
+    records_of,
+    wide_vectors,
+)
 from nnaccel.kernels.optimizer import penalise, penalty_strength, prepare, sum_of_squares, update
 from nnaccel.kernels.rows import gather, own_kind, scatter
 from nnaccel.kernels.team import flush_subnormals, restore_mode
