@@ -97,9 +97,14 @@ class Case:
         return self.rows // self.batch
 
     @property
+    def rows_per_epoch(self) -> int:
+        """How many rows these have."""
+        return self.steps_per_epoch * self.batch
+
+    @property
     def operations_per_epoch(self) -> int:
         """The multiplications and additions of an epoch's matrix products."""
-        return 2 * multiply_adds_per_row(self.plan()) * self.steps_per_epoch * self.batch
+        return 2 * multiply_adds_per_row(self.plan()) * self.rows_per_epoch
 
     @property
     def shape(self) -> str:
@@ -135,7 +140,7 @@ class Case:
     def work(self, epochs: int | None = None, seed: int = 0) -> Work:
         """The whole batches of some epochs, as many as one sample lasts unless told, each epoch in a new order."""
         count = self.epochs if epochs is None else epochs
-        rows, used = np.arange(self.rows, dtype=np.int32), self.steps_per_epoch * self.batch
+        rows, used = np.arange(self.rows, dtype=np.int32), self.rows_per_epoch
         order = np.concatenate([Shuffled(seed).epoch(number, rows)[:used] for number in range(count)])
         bounds = np.arange(0, len(order) + 1, self.batch, dtype=np.int32)
         return Work(order, bounds, np.tile(np.array(self.optimizer.base_step), (len(bounds) - 1, 1)))

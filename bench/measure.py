@@ -18,6 +18,9 @@ Status = Literal["timed", "disagrees", "failed", "left out"]
 
 _PRODUCT = "the product"
 
+MOST_SAMPLE_SECONDS = 8.0
+"""Who takes longer for one sample isn't timed: the others would wait for it in every round."""
+
 Result = TypeVar("Result")
 
 
@@ -218,6 +221,9 @@ def _checked(contender: Contender, oracle: Oracle, work: Work, threads: int | No
         return replace(entry, first_seconds=(check_seconds, check_seconds)), training
     training.restart()
     _, sample_seconds = _timed(lambda: training.train(work))
+    if sample_seconds > MOST_SAMPLE_SECONDS:
+        reason = f"{task.case.epochs:,} epochs take {sample_seconds:.0f} s, too long to repeat"
+        return replace(entry, status="left out", reason=reason), None
     return replace(entry, first_seconds=(check_seconds, sample_seconds)), training
 
 

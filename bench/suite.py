@@ -1,4 +1,4 @@
-"""A whole benchmark: cases, contenders, a limit of time; it keeps what it has, should it be interrupted."""
+"""A whole benchmark: a goal, cases, contenders, a limit of time; it keeps what it has, should it be interrupted."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,17 +6,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nnaccel.backends import Backend
-from nnaccel.bench.cases import Case, variants
+from nnaccel.bench.cases import OPTIMIZERS, Case, variants
 from nnaccel.bench.conditions import read_blas, read_conditions
 from nnaccel.bench.contender import BackendContender, Contender, Peer
+from nnaccel.bench.goal import Attempt, Goal, describe_goal, measure_goal, with_score
 from nnaccel.bench.measure import CaseResult, Entry, Limits, measure
 from nnaccel.bench.peak import Peak, installed_libraries, measure_peak
 from nnaccel.bench.peers import PEERS, Skipped, installed_peers
-from nnaccel.bench.schema import FORMAT, VERSION
+from nnaccel.bench.schema import FORMAT, MOST_SAMPLES, VERSION
 from nnaccel.errors import check
 
-SECONDS, QUICK_SECONDS = 270.0, 45.0
-"""What all cases together may take, if the fewest rounds of each can be made in it."""
+SECONDS, PEERS_SECONDS, QUICK_SECONDS = 165.0, 270.0, 24.0
+"""What all may take together, if the fewest rounds of each case can be made in it; more where peers take part."""
+
+GOAL_PART = 0.15
+"""The part of that time which the goal may take."""
 
 BUSY = 0.25
 """Beyond this part of the cores, other work disturbs a benchmark."""
@@ -31,7 +35,7 @@ class Settings:
     Attributes
     ----------
     cases, optimizers : sequence of str
-        Names; empty for all.
+        Names; empty for all, or for the first optimizer alone where all is to be quick.
     peers : bool
         Whether all peers take part; NumPy does in any case.
     threads : int, optional
@@ -57,12 +61,22 @@ class Settings:
     def __post_init__(self) -> None:
         variants(self.cases, self.optimizers)
         check(self.threads is None or self.threads >= 1, f"threads must be 1 or more, not {self.threads}.")
-        check(self.rounds is None or self.rounds >= 2, f"rounds must be 2 or more, not {self.rounds}.")
+        check(
+            self.rounds is None or 2 <= self.rounds <= MOST_SAMPLES,
+            f"rounds must be 2 or more and at most {MOST_SAMPLES:,}, not {self.rounds}.",
+        )
 
     def chosen_cases(self) -> list[Case]:
         """The cases to measure."""
-        found = variants(self.cases, self.optimizers)
-        return [case.shortened(QUICK_DIVISOR) for case in found] if self.quick else found
+        if not self.quick:
+            return variants(self.cases, self.optimizers)
+        optimizers = self.optimizers or list(OPTIMIZERS)[:1]
+        return [case.shortened(QUICK_DIVISOR) for case in variants(self.cases, optimizers)]
+
+    @property
+    def seconds(self) -> float:
+        """What all may take together."""
+        return QUICK_SECONDS if self.quick else PEERS_SECONDS if self.peers else SECONDS
 
     @property
     def most_rounds(self) -> int:
@@ -95,17 +109,32 @@ class Suite:
     backends : sequence of Backend
         The first is the one that all others are compared with.
     settings : Settings
+    goal : Goal, optional
+    unavailable : sequence of Skipped
+        The backends that were asked for and can't run here.
 
     Attributes
     ----------
     skipped : list of Skipped
         The peers that aren't installed.
+    goal : Goal, optional
+        With the score to reach, once it is found.
+    attempts : tuple of Attempt
+        What became of the goal; empty unless it is done, or was interrupted after two rounds.
     """
 
-    def __init__(self, backends: Sequence[Backend], settings: Settings) -> None:
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        settings: Settings,
+        goal: Goal | None = None,
+        unavailable: Sequence[Skipped] = (),
+    ) -> None:
         self._began = time.perf_counter()
         self._conditions = read_conditions()
-        self._backends, self._settings = [backend.name for backend in backends], settings
+        self._backends, self._settings, self._unavailable = list(backends), settings, list(unavailable)
+        self.goal, self._goal_left = goal, goal is not None
+        self.attempts: tuple[Attempt, ...] = ()
         peers, self.skipped = _peers(settings.peers)
         self._contenders: list[Contender] = [*map(BackendContender, backends), *peers]
         self._libraries = installed_libraries([peer.name for peer in peers])
@@ -126,8 +155,40 @@ class Suite:
 
     @property
     def finished(self) -> bool:
-        """Whether no case is left."""
-        return not self._left
+        """Whether nothing is left."""
+        return not self._left and not self._goal_left
+
+    @property
+    def base(self) -> str:
+        """The name of the backend that all others are compared with."""
+        return self._backends[0].name
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What the machine is, for JSON."""
+        found: dict[str, Any] = self._conditions["machine"]
+        return found
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is something to keep."""
+        return bool(self._results or self.attempts)
+
+    def run_goal(self, tell: Callable[[str], None]) -> None:
+        """Measure how long the goal takes; an interruption leaves what there is of it in `attempts`."""
+        assert self.goal is not None, "there is a goal to run"
+        settings = self._settings
+        limits = Limits(settings.most_rounds, 2, GOAL_PART * settings.seconds, settings.threads)
+        tell(f"{self.goal.data}: looking for a score to reach")
+        self.goal = with_score(self.goal, self._backends[0], settings.threads)
+        found: list[tuple[Attempt, ...]] = []
+        try:
+            found.extend(measure_goal(self.goal, self._backends, limits, tell))
+        finally:
+            # One that was interrupted is kept if it has two rounds.
+            if found and any(len(attempt.samples) > 1 for attempt in found[-1]):
+                self.attempts = found[-1]
+        self.attempts, self._goal_left = found[-1], False
 
     def run_next(self, tell: Callable[[str], None]) -> CaseResult:
         """Measure the next case; an interruption leaves what there is of it in `results`."""
@@ -135,8 +196,7 @@ class Suite:
         if case.dtype not in self._peaks:
             tell(f"looking for the fastest product in {case.dtype}")
             self._peaks[case.dtype] = measure_peak(case.dtype, self._libraries)
-        limit = QUICK_SECONDS if self._settings.quick else SECONDS
-        share = (limit - (time.perf_counter() - self._began)) / len(self._left)
+        share = (self._settings.seconds - (time.perf_counter() - self._began)) / len(self._left)
         limits = Limits(self._settings.most_rounds, self._settings.fewest_rounds, share, self._settings.threads)
         result: CaseResult | None = None
         try:
@@ -158,12 +218,14 @@ class Suite:
             "version": VERSION,
             "finished": self.finished,
             "seconds": time.perf_counter() - self._began,
-            "settings": self._settings.describe(self._backends),
+            "settings": self._settings.describe([backend.name for backend in self._backends]),
             **self._conditions,
             "blas": read_blas(),
+            "unavailable": [backend._asdict() for backend in self._unavailable],
             "skipped": [skipped._asdict() for skipped in self.skipped],
             "notes": {name: peer.note for name, peer in PEERS.items()},
             "results": [_describe_result(result) for result in self.results],
+            "goal": describe_goal(self.goal, self.attempts) if self.goal and self.attempts else None,
         }
 
 

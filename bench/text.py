@@ -1,7 +1,8 @@
-"""What people see of a benchmark: a block of lines for each case, and one table at the end."""
+"""What people see of a benchmark: a block of lines for each case and for the goal, and one table at the end."""
 
 from collections.abc import Iterator, Sequence
 
+from nnaccel.bench.goal import DTYPE, OPTIMIZER, Attempt, Goal
 from nnaccel.bench.measure import CaseResult, Entry
 from nnaccel.bench.peers import Skipped
 
@@ -21,7 +22,7 @@ def case_lines(result: CaseResult, base: str) -> Iterator[str]:
         f"  floor {milliseconds(result.floor)} an epoch, at {peak.operations_per_second / 1e9:.0f} GFLOP/s "
         f"({peak.library}, {peak.size} x {peak.size})"
     )
-    yield f"  {'':14}{'ms an epoch':>12}{'spread':>8}{'of peak':>9}{f'{base} is':>11}{'start':>9}  runs"
+    yield (f"  {'':14}{'ms an epoch':>12}{'spread':>8}{'rows/s':>13}{'of peak':>9}{f'{base} is':>11}{'start':>9}  runs")
     reference = entry_of(result, base)
     for entry in result.entries:
         yield "  " + (_timed_line(entry, result, reference) if entry in result.timed else _other_line(entry))
@@ -31,8 +32,8 @@ def _timed_line(entry: Entry, result: CaseResult, base: Entry | None) -> str:
     seconds = result.epoch_seconds(entry)
     ratio = "" if base is None or base is entry else f"{entry.timing.ratio(base.timing):.3g} x"
     return (
-        f"{entry.name:14}{seconds * 1e3:12.4g}{entry.timing.spread:8.0%}{result.floor / seconds:9.1%}{ratio:>11}"
-        f"{entry.compile_seconds(result.case):7.2f} s  {entry.kernel}"
+        f"{entry.name:14}{seconds * 1e3:12.4g}{entry.timing.spread:8.0%}{result.case.rows_per_epoch / seconds:13,.0f}"
+        f"{result.floor / seconds:9.1%}{ratio:>11}{entry.compile_seconds(result.case):7.2f} s  {entry.kernel}"
     )
 
 
@@ -64,10 +65,31 @@ def _summary_line(result: CaseResult, base: Entry | None, others: Sequence[str])
     )
 
 
+def goal_lines(goal: Goal, attempts: Sequence[Attempt]) -> Iterator[str]:
+    """What people see of it."""
+    prepared = goal.prepared
+    assert prepared.held_out is not None, "a goal has rows held out"
+    yield (
+        f"{goal.data} to {goal.metric.name} {goal.score:g} on {len(prepared.held_out.y):,} rows held out: {goal.shape}, "
+        f"{OPTIMIZER}, {DTYPE}"
+    )
+    yield f"  {'':14}{'seconds':>10}{'spread':>8}{'epochs':>8}{'score':>9}{'rows/s':>13}  runs"
+    for attempt in attempts:
+        if len(attempt.samples) < 2:
+            yield f"  {attempt.name:14}{attempt.reason or 'not timed'}"
+            continue
+        seconds = attempt.timing.median
+        rate = len(prepared.training.y) * attempt.epochs / seconds
+        yield (
+            f"  {attempt.name:14}{seconds:10.4g}{attempt.timing.spread:8.0%}{attempt.epochs:8}{attempt.score:9.4f}"
+            f"{rate:13,.0f}  {attempt.kernel}"
+        )
+
+
 def skipped_lines(skipped: Sequence[Skipped]) -> Iterator[str]:
-    """The peers that aren't installed, with the command that installs each."""
+    """Who can't take part here, and what mends it."""
     for name, reason in skipped:
-        yield f"left out: {name}, as {reason}"
+        yield f"{name:<10} left out: {reason}"
 
 
 def entry_of(result: CaseResult, name: str) -> Entry | None:

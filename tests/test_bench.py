@@ -262,7 +262,8 @@ def test_every_case_comes_with_both_optimizers():
         ({"cases": ["mnits"]}, "unknown case 'mnits'; known: tabular"),
         ({"optimizers": ["adamw"]}, "unknown optimizer 'adamw' of the benchmark; known: sgd, adam"),
         ({"threads": 0}, "threads must be 1 or more, not 0"),
-        ({"rounds": 1}, "rounds must be 2 or more, not 1"),
+        ({"rounds": 1}, "rounds must be 2 or more and at most 200, not 1"),
+        ({"rounds": 201}, "rounds must be 2 or more and at most 200, not 201"),
     ],
 )
 def test_settings_that_make_no_sense(settings, sentence):
