@@ -9,7 +9,7 @@ import numpy as np
 
 from nnaccel.activations import ACTIVATIONS
 from nnaccel.arrays import Array
-from nnaccel.cost import multiply_adds_per_row
+from nnaccel.cost import LEAST_FOR_A_THREAD, MOST_SMALL_WEIGHTS, work_per_row, worthwhile_threads
 from nnaccel.errors import check
 from nnaccel.kernels import host, native
 from nnaccel.kernels import job as names
@@ -40,15 +40,6 @@ from nnaccel.threads import Pace, allowed_threads, busy_cores, run_team
 
 ACTIVATION_BYTES = 1 << 25
 """How much room the activations of one part of a batch may take; longer batches go in parts."""
-
-MOST_SMALL_WEIGHTS = 48
-"""Up to so many weights, a network is left to the kernel for small ones."""
-
-LEAST_FOR_A_THREAD = 400_000
-"""Multiply-adds in float32 that each thread must have in a step: threads wait for each other twice, and pass on results."""
-
-LEAST_FOR_THREADS = 40_000_000
-"""Multiply-adds in float32 that a call must have for more than one thread, which have to be started: that takes 0.3 ms."""
 
 LEAST_TO_PASS_ON_UNSEEN = 20_000_000
 """Multiply-adds in float32 of a step beside which it hardly matters how long threads take to pass on results."""
@@ -106,7 +97,7 @@ class FusedRun(Run):
         self._dtype = np.dtype(self.plan.dtype)
         self._cores, self._pace = usable_cores(), program.pace
         self._threads = allowed_threads(threads, self._cores) if self._layout.blocks.size else 1
-        self._multiply_adds = multiply_adds_per_row(self.plan) * self._dtype.itemsize // 4
+        self._multiply_adds = work_per_row(self.plan)
         self._part_rows = _part_rows(self.plan, self._layout)
         self._rows_to_halve = rows_to_halve(self.plan, self._layout)
         self._job = np.zeros(1, JOB)
@@ -254,9 +245,7 @@ class FusedRun(Run):
 
     def _worthwhile(self, rows: int, rows_of_step: int) -> int:
         """How many threads pay for so many rows in all, and in each step."""
-        if rows * self._multiply_adds < LEAST_FOR_THREADS:
-            return 1
-        return max(1, min(self._threads, rows_of_step * self._multiply_adds // LEAST_FOR_A_THREAD))
+        return worthwhile_threads(self._multiply_adds, rows, rows_of_step, self._threads)
 
     def _make_room(self, rows: int) -> None:
         """Have room for the activations of so many rows, or of a part; and of some for each thread, which predicts alone."""
@@ -335,7 +324,7 @@ def rows_to_halve(plan: Plan, layout: Layout) -> int:
     enough for two threads.
     """
     columns = sum(layout.columns(shape[0]) for shape in plan.network.shapes)
-    enough = 2 * LEAST_FOR_A_THREAD // (multiply_adds_per_row(plan) * np.dtype(plan.dtype).itemsize // 4)
+    enough = 2 * LEAST_FOR_A_THREAD // work_per_row(plan)
     never = np.iinfo(np.int64).max
     return max(enough, 2 * layout.size // columns, LEAST_ROWS_TO_HALVE) if plan.clip_norm is None else int(never)
 

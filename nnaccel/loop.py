@@ -45,6 +45,14 @@ class Validation(NamedTuple):
     weights: np.ndarray | None
 
 
+class Slice(NamedTuple):
+    """One call of `Run.train`: its steps, its seconds, and these with all that came before and after it."""
+
+    steps: int
+    run_seconds: float
+    seconds: float
+
+
 class Training:
     """A training under way: it cuts the epochs into slices, and looks at the results between them.
 
@@ -79,9 +87,7 @@ class Training:
         self._rows, self._validation = training_rows, validation
         self._bounds = batch_bounds(len(training_rows), recipe.batch_size)
         self._timeline = Timeline(recipe.epochs, len(self._bounds) - 1, len(training_rows))
-        self._epoch_by_epoch = bool(
-            validation or recipe.early_stopping or recipe.callbacks or isinstance(recipe.schedule, Plateau)
-        )
+        self._epoch_by_epoch = validation is not None or recipe.watches_epochs
         self._order: tuple[int, np.ndarray] = (-1, training_rows)
         self._slice_steps = 1
         self._last_validation: dict[str, float] = {}
@@ -96,9 +102,7 @@ class Training:
         """
         stopped_by, reported = None, -math.inf
         while stopped_by is None:
-            started = time.perf_counter()
-            self._one_slice()
-            self.progress.seconds += time.perf_counter() - started
+            self.one_slice()
             stopped_by = self._stopped_by()
             if self.recipe.report and (stopped_by or time.perf_counter() - reported > SLICE_SECONDS):
                 self.recipe.report(self.status())
@@ -163,14 +167,30 @@ class Training:
         wishes = [callback(self) for callback in recipe.callbacks]
         return "callback" if any(wishes) else None
 
-    def _one_slice(self) -> None:
-        progress, timeline = self.progress, self._timeline
-        steps = self._steps_of_slice()
-        start = self.run.state() if steps > timeline.steps_per_epoch else None
-        began = time.perf_counter()
-        log = self.run.train(*self._inputs(progress.epoch, progress.step, steps))
-        self._adapt_slice(steps, time.perf_counter() - began)
+    def one_slice(self) -> Slice:
+        """Go on by one call of `Run.train`, and do what has to be done after it.
 
+        Raises
+        ------
+        TrainingDiverged
+            If the loss becomes NaN or infinite.
+        """
+        started = time.perf_counter()
+        steps = self._steps_of_slice()
+        start = self.run.state() if steps > self._timeline.steps_per_epoch else None
+        inputs = self._inputs(self.progress.epoch, self.progress.step, steps)
+        began = time.perf_counter()
+        log = self.run.train(*inputs)
+        seconds = time.perf_counter() - began
+        self._adapt_slice(steps, seconds)
+        self._take_log(log, start)
+        whole = time.perf_counter() - started
+        self.progress.seconds += whole
+        return Slice(steps, seconds, whole)
+
+    def _take_log(self, log: np.ndarray, start: TrainingState | None) -> None:
+        """Note steps that were made, and take stock where they end epochs; `start` is the state before them, if needed."""
+        progress, timeline, steps = self.progress, self._timeline, len(log)
         bad = ~np.isfinite(log).all(axis=1)
         sound = int(bad.argmax()) if bad.any() else steps
         progress.log.append(log[:sound])

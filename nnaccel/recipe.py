@@ -11,7 +11,7 @@ from nnaccel.errors import check
 from nnaccel.metrics import Metric
 from nnaccel.order import Order, Shuffled
 from nnaccel.progress import Status
-from nnaccel.schedules import Schedule, as_schedule
+from nnaccel.schedules import Plateau, Schedule, as_schedule
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class Recipe:
             is_whole(self.batch_size, 1), f"the batch size must be a whole number, 1 or more, not {self.batch_size!r}."
         )
         check(self.time_limit > 0, f"the time limit must be above 0 seconds, not {self.time_limit}.")
+
+    @property
+    def watches_epochs(self) -> bool:
+        """Whether something has to happen after each epoch, even without a validation set."""
+        return bool(self.early_stopping or self.callbacks or isinstance(self.schedule, Plateau))
 
 
 def is_whole(number: Any, least: int) -> bool:

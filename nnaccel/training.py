@@ -3,14 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from nnaccel.backends import Backend, choose_backend
-from nnaccel.cost import memory_bytes, readable_bytes
+from nnaccel.cost import Workload, memory_bytes, readable_bytes
 from nnaccel.errors import check
 from nnaccel.inputs import as_features, as_targets, as_weights, default_loss
 from nnaccel.loop import Training, Validation
@@ -22,7 +22,7 @@ from nnaccel.network import Network
 from nnaccel.optimizers import L2, Optimizer, as_optimizer
 from nnaccel.order import Order, Shuffled, split
 from nnaccel.plan import Plan
-from nnaccel.program import Rows, TrainingState
+from nnaccel.program import Program, Rows, TrainingState
 from nnaccel.progress import Status
 from nnaccel.recipe import EarlyStopping, Recipe, is_whole
 from nnaccel.report import TrainingReport
@@ -131,6 +131,102 @@ def train(
     >>> model.predict(X)
     array([0, 1, 1, 0])
     """
+    assignment = assign(
+        network, X, y, loss=loss, optimizer=optimizer, schedule=schedule, epochs=epochs, batch_size=batch_size, l2=l2,
+        clip_norm=clip_norm, sample_weight=sample_weight, validation=validation, metrics=metrics,
+        early_stopping=early_stopping, callbacks=callbacks, time_limit=time_limit, seed=seed, order=order,
+        initial=initial, dtype=dtype, threads=threads, report=report,
+    )  # fmt: skip
+    began = time.perf_counter()
+    chosen, reason = choose_backend(backend, assignment.workload)
+    program = chosen.compile(assignment.plan)
+    seconds_compile = time.perf_counter() - began
+    training = assignment.begin(chosen, program)
+    try:
+        stopped_by = training.until_done()
+        return _finished(training, chosen, reason, seconds_compile, stopped_by)
+    finally:
+        training.run.close()
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A training that was found to be in order, and only needs a backend.
+
+    Attributes
+    ----------
+    plan : Plan
+    recipe : Recipe
+    rows : Rows
+        They may include rows that aren't trained on.
+    training_rows : int32 array (n,)
+        The numbers of those that are.
+    held_out : (array, array, array or None), optional
+        Features, targets and weights of the validation set.
+    parameters : array (size,), optional
+        Those to begin with; by default the network's own for the seed.
+    seed : int
+    threads : int, optional
+    """
+
+    plan: Plan
+    recipe: Recipe
+    rows: Rows
+    training_rows: np.ndarray
+    held_out: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None
+    parameters: np.ndarray | None
+    seed: int
+    threads: int | None
+
+    @property
+    def workload(self) -> Workload:
+        """What its cost depends on."""
+        held_out = 0 if self.held_out is None else len(self.held_out[0])
+        watched = self.recipe.watches_epochs or held_out > 0
+        return Workload(self.plan, len(self.training_rows), self.recipe.batch_size, held_out, watched)
+
+    def begin(self, backend: Backend, program: Program) -> Training:
+        """Begin the training on a backend, with the program that it made of the plan."""
+        state = TrainingState.initial(self.plan, self.seed, self.parameters)
+        validation = None
+        if self.held_out is not None:
+            x, targets, weights = self.held_out
+            validation = Validation(backend.from_host(x), targets, weights)
+        return Training(program, state, self.rows, self.training_rows, self.recipe, validation, self.threads)
+
+
+def assign(
+    network: Network,
+    X: Any,
+    y: Any,
+    *,
+    loss: str | Loss | None,
+    optimizer: str | Optimizer,
+    schedule: str | Schedule,
+    epochs: int,
+    batch_size: int | None,
+    l2: float | L2,
+    clip_norm: float | None,
+    sample_weight: Any,
+    validation: float | Sequence[Any] | None,
+    metrics: Iterable[str | Metric] | None,
+    early_stopping: int | EarlyStopping | None,
+    callbacks: Iterable[Callable[[Training], bool | None]],
+    time_limit: float,
+    seed: int,
+    order: Order | None,
+    initial: Model | np.ndarray | Sequence[Any] | None,
+    dtype: str,
+    threads: int | None,
+    report: Callable[[Status], None] | None,
+) -> Assignment:
+    """What `train` is given, checked; the parameters are its own.
+
+    Raises
+    ------
+    InputError
+        If something given can't be used.
+    """
     x = as_features(X, dtype)
     _check_rows(network, x)
     outputs = network.output_shape[0]
@@ -166,19 +262,8 @@ def train(
     _check_stopping_metric(recipe, held_out is not None)
     _check_memory(plan, recipe.batch_size)
     check(threads is None or is_whole(threads, 1), f"the threads must be a whole number, 1 or more, not {threads!r}.")
-
-    began = time.perf_counter()
-    chosen, reason = choose_backend(backend)
-    program = chosen.compile(plan)
-    seconds_compile = time.perf_counter() - began
-    state = TrainingState.initial(plan, seed, _initial_parameters(plan, initial))
-    on_device = Validation(chosen.from_host(held_out[0]), held_out[1], held_out[2]) if held_out else None
-    training = Training(program, state, Rows(x, targets, weights), training_rows, recipe, on_device, threads)
-    try:
-        stopped_by = training.until_done()
-        return _finished(training, chosen, reason, seconds_compile, stopped_by)
-    finally:
-        training.run.close()
+    parameters = _initial_parameters(plan, initial)
+    return Assignment(plan, recipe, Rows(x, targets, weights), training_rows, held_out, parameters, seed, threads)
 
 
 def _finished(training: Training, backend: Backend, reason: str, seconds_compile: float, stopped_by: str) -> Model:

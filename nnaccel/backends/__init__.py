@@ -12,8 +12,10 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from nnaccel.arrays import Array, Namespace
+from nnaccel.cost import Workload, epoch_seconds
 from nnaccel.errors import BackendUnavailable, InputError
 from nnaccel.plan import Plan
+from nnaccel.profile import stored_profile
 from nnaccel.program import Program, ReferenceProgram
 
 _MOST_PROGRAMS = 64
@@ -141,8 +143,15 @@ def get_backend(name: str) -> Backend:
         return _instances[name]
 
 
-def choose_backend(name: str = "auto") -> Choice:
+def choose_backend(name: str = "auto", workload: Workload | None = None) -> Choice:
     """The backend of this name; for "auto", one that suits, without measuring anything.
+
+    Parameters
+    ----------
+    name : str
+    workload : Workload, optional
+        What is to be trained: if this machine has been calibrated, "auto" takes the backend that its profile says is the
+        fastest.
 
     Raises
     ------
@@ -151,6 +160,26 @@ def choose_backend(name: str = "auto") -> Choice:
     """
     if name != "auto":
         return Choice(get_backend(name), "as asked for")
+    return (workload and _fastest(workload)) or _usual()
+
+
+def _fastest(workload: Workload) -> Choice | None:
+    """The fastest by the profile of this machine, if it has one that knows such trainings."""
+    profile = stored_profile()
+    measured = {} if profile is None else profile.backends
+    seconds = {name: epoch_seconds(workload, known) for name, known in measured.items() if name in backend_names()}
+    ranking = sorted((name for name in seconds if seconds[name] > 0), key=seconds.__getitem__)
+    for place, name in enumerate(ranking):
+        if name not in _instances and backend_class(name).unavailable_reason() is not None:
+            continue
+        others = [f", {other} {seconds[other]:.2g} s" for other in ranking[place + 1 :]]
+        reason = f"auto: by this machine's profile an epoch takes {seconds[name]:.2g} s{''.join(others)}"
+        return Choice(get_backend(name), reason)
+    return None
+
+
+def _usual() -> Choice:
+    """The backend that suits most trainings."""
     missing = None if "numba" in _instances else backend_class("numba").unavailable_reason()
     if missing is None:
         return Choice(get_backend("numba"), "auto: the fastest on a CPU")
