@@ -1,10 +1,14 @@
 """What the commands' options may look like, turned into values; and the options that several commands have."""
 
+import dataclasses
+import functools
+import inspect
 import math
 import os
 import re
 import sys
-from typing import Annotated, TextIO
+from collections.abc import Callable
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -12,6 +16,11 @@ from nnaccel.cli.screen import printable
 from nnaccel.errors import InputError
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+DATA_HELP = (
+    "A CSV, TSV, Parquet, NPY, NPZ (arrays X and y) or IDX file, compressed or not; or digits, iris, wine, breast_cancer, "
+    "diabetes."
+)
 
 Header = Annotated[
     bool | None,
@@ -35,6 +44,59 @@ Metrics = Annotated[
         "root_mean_squared_error, mean_absolute_error, median_absolute_error.",
     ),
 ]
+
+
+def flat(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as Typer wants it: each dataclass among its parameters gives way to parameters for its fields.
+
+    Fields are annotated as parameters are, with `typer.Option`; so commands share options that are written once.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Size:
+    ...     rows: int = 1
+    ...     columns: int = 2
+    >>> @flat
+    ... def area(name: str, size: Size, unit: str = "m2") -> None:
+    ...     print(name, size.rows * size.columns, unit)
+    >>> list(inspect.signature(area).parameters)
+    ['name', 'rows', 'columns', 'unit']
+    >>> area(name="field", rows=3)
+    field 6 m2
+    """
+    declared = list(inspect.signature(command).parameters.values())
+    groups = {parameter.name: parameter.annotation for parameter in declared if _is_group(parameter)}
+    parameters = [part for parameter in declared for part in _parts(parameter)]
+
+    @functools.wraps(command)
+    def flattened(**given: Any) -> None:
+        built = {
+            name: group(
+                **{field.name: given.pop(field.name) for field in dataclasses.fields(group) if field.name in given}
+            )
+            for name, group in groups.items()
+        }
+        command(**built, **given)
+
+    # Typer reads both.
+    vars(flattened)["__signature__"] = inspect.Signature(parameters)
+    flattened.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return flattened
+
+
+def _is_group(parameter: inspect.Parameter) -> bool:
+    return dataclasses.is_dataclass(parameter.annotation)
+
+
+def _parts(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The parameter itself; or, of a dataclass, one for each field. All by name, as these may be in any order."""
+    if not _is_group(parameter):
+        return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+    return [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for field in dataclasses.fields(parameter.annotation)
+    ]
 
 
 def widths(text: str) -> list[int]:
