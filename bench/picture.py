@@ -5,8 +5,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-WIDTH, MARGIN, ROW, PLOT = 360, 12, 40, 220
+WIDTH, MARGIN, PLOT = 360, 12, 220
 """Units of the drawing, which is scaled to the width of the page: a phone shows about as many."""
+
+NAMES, LABEL, BAR, BAR_WIDTH = 110, 26, 15, 186
+"""Where the names beside bars end; the height of the label above them, and of each; the length of the longest."""
 
 STYLE = (
     ".plot{font:11px system-ui,sans-serif;max-width:640px;width:100%;height:auto}"
@@ -119,8 +122,8 @@ def count_text(count: float) -> str:
     return f"{count:.3g}"
 
 
-def dots(title: str, rows: Mapping[str, Mapping[str, float]], text: Callable[[float], str] = time_text) -> str:
-    """A plot with a row for each thing that was measured, and in it a mark for each series.
+def bars(title: str, rows: Mapping[str, Mapping[str, float]], text: Callable[[float], str] = time_text) -> str:
+    """Bars for each thing that was measured, whose longest fills the width: each thing has its own scale, from 0.
 
     Parameters
     ----------
@@ -129,24 +132,21 @@ def dots(title: str, rows: Mapping[str, Mapping[str, float]], text: Callable[[fl
     rows : mapping of str to mapping of str to float
         Label, series, value above 0.
     text : callable
-        Writes a value on a tick.
+        Writes a value.
     """
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    scale = Scale.around([value for row in rows.values() for value in row.values()], MARGIN, WIDTH - MARGIN)
-    legend, top = _legend(names)
-    bottom = top + ROW * len(rows)
-    parts = [*legend]
-    for tick in scale.ticks:
-        parts.append(_line(scale.place(tick), top, scale.place(tick), bottom))
-    parts += _ticks(scale, text, bottom + 14)
-    for number, (label, row) in enumerate(rows.items()):
-        y = top + ROW * number
-        parts.append(f'<text x="{MARGIN}" y="{y + 14}">{shown(label, 52)}</text>')
-        parts += [
-            _mark(scale.place(value), y + 27, names.index(name), f"{name}: {text(value)}")
-            for name, value in row.items()
-        ]
-    return _svg(title, bottom + 20, parts)
+    parts, y = [], 0
+    for label, row in rows.items():
+        y += LABEL
+        parts.append(f'<text x="{MARGIN}" y="{y - 6}">{shown(label, 56)}</text>')
+        for name, value in row.items():
+            width = max(1.0, BAR_WIDTH * value / max(row.values()))
+            style = f"s{names.index(name) % SERIES}"
+            parts.append(f'<text class="soft" text-anchor="end" x="{NAMES}" y="{y + 10}">{shown(name, 17)}</text>')
+            parts.append(f'<rect class="{style}" x="{NAMES + 6}" y="{y + 1}" width="{width:.1f}" height="{BAR - 4}"/>')
+            parts.append(f'<text x="{NAMES + 10 + width:.1f}" y="{y + 10}">{shown(text(value), 12)}</text>')
+            y += BAR
+    return _svg(title, y + 6, parts)
 
 
 def curves(

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nnaccel.bench.measured import Measured, case_shape, machine_label, measured
-from nnaccel.bench.picture import STYLE, Point, count_text, curves, dots, shown, time_text
+from nnaccel.bench.picture import STYLE, Point, bars, count_text, curves, shown, time_text
 from nnaccel.bench.reading import ESTIMATES_FORMAT
 from nnaccel.bench.scaling import FORMAT as SCALING_FORMAT
 from nnaccel.bench.schema import FORMAT
+from nnaccel.errors import counted
 
 _STYLE = (
     ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:0 auto;padding:1rem}"
@@ -70,11 +71,11 @@ def _suite(suite: Mapping[str, Any]) -> Iterator[str]:
     if cases:
         title = f"Time per epoch on {label}"
         rows = {f"{each.label}: {case_shape(each.definition)}": _medians(each) for each in cases}
-        yield from _figure(title, dots(title, rows), _times_table(cases))
+        yield from _figure(title, bars(title, rows), _times_table(cases))
     for each in goals:
         title = f"Until {each.definition['metric']} {each.definition['score']:g} on rows held out, on {label}"
         rows = {f"{each.definition['data']}: {case_shape(each.definition)}": _medians(each)}
-        yield from _figure(title, dots(title, rows), _goal_table(suite["goal"], each))
+        yield from _figure(title, bars(title, rows), _goal_table(suite["goal"], each))
 
 
 def _medians(case: Measured) -> dict[str, float]:
@@ -121,7 +122,7 @@ def _side_by_side(suites: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             table = [
                 [label, *(time_text(row[name]) if name in row else "" for name in named)] for label, row in rows.items()
             ]
-            yield from _figure(title, dots(title, rows), _table(["case", *named], table))
+            yield from _figure(title, bars(title, rows), _table(["case", *named], table))
 
 
 def _scaling(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -147,24 +148,50 @@ def _estimates(result: Mapping[str, Any]) -> Iterator[str]:
     found = result["configurations"]
     if not found:
         return
+    heads = ["", "rows", "predicted", "from", "to", "actual", "error"]
+    times = ("predicted_s", "low_s", "high_s", "actual_s")
+    rows = [
+        (
+            f"{each['backend']}, {each['dtype']}",
+            f"{each['rows']:,}",
+            *(time_text(each[name]) for name in times),
+            f"{each['predicted_s'] / each['actual_s'] - 1:+.1%}",
+        )
+        for each in found
+    ]
+    plot = estimates_plot(found) + f"<p>{shown(estimates_sentence(found), 200)}</p>"
+    yield from _figure(ESTIMATES_TITLE, plot, _table(heads, rows))
+
+
+ESTIMATES_TITLE = "Predicted against actual time of a training"
+
+
+def estimates_plot(trainings: Sequence[Mapping[str, Any]]) -> str:
+    """Each training as a point, beside the diagonal on which the prediction is right.
+
+    Parameters
+    ----------
+    trainings : sequence of mapping
+        The configurations of a result of `nnaccel bench --estimates`; at least one.
+    """
     series: dict[str, list[Point]] = {}
-    for each in found:
+    for each in trainings:
         point = Point(each["actual_s"], each["predicted_s"], each["low_s"], each["high_s"])
         series.setdefault(f"{each['backend']}, {each['dtype']}", []).append(point)
-    errors = [abs(each["predicted_s"] / each["actual_s"] - 1) for each in found]
-    inside = sum(each["low_s"] <= each["actual_s"] <= each["high_s"] for each in found) / len(found)
-    title = "Predicted against actual time of a training"
-    plot = curves(title, series, ("actual", "predicted"), (time_text, time_text), diagonal=True)
-    heads = ["", "rows", "predicted", "from", "to", "actual", "error"]
-    rows = [
-        [
-            f"{each['backend']}, {each['dtype']}", f"{each['rows']:,}",
-            *(time_text(each[name]) for name in ("predicted_s", "low_s", "high_s", "actual_s")), f"{error:.1%}",
-        ]
-        for each, error in zip(found, errors, strict=True)
-    ]  # fmt: skip
-    said = f"{len(found):,} trainings: median error {statistics.median(errors):.1%}, {inside:.0%} within the interval."
-    yield from _figure(title, plot + f"<p>{shown(said)}</p>", _table(heads, rows))
+    return curves(ESTIMATES_TITLE, series, ("actual", "predicted"), (time_text, time_text), diagonal=True)
+
+
+def estimates_sentence(trainings: Sequence[Mapping[str, Any]]) -> str:
+    """How good the predictions are, in one sentence.
+
+    Examples
+    --------
+    >>> estimates_sentence([{"predicted_s": 1.1, "low_s": 0.9, "high_s": 1.2, "actual_s": 1.0}])
+    '1 training: median error 10.0%, 100% within the interval.'
+    """
+    errors = [abs(each["predicted_s"] / each["actual_s"] - 1) for each in trainings]
+    inside = sum(each["low_s"] <= each["actual_s"] <= each["high_s"] for each in trainings) / len(trainings)
+    return f"{counted(len(trainings), 'training')}: median error {statistics.median(errors):.1%}, {inside:.0%} within the interval."
 
 
 def _figure(title: str, plot: str, table: str) -> Iterator[str]:

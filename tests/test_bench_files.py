@@ -13,7 +13,7 @@ import pytest
 from nnaccel.bench import compare
 from nnaccel.bench.interval import ratio_interval
 from nnaccel.bench.measured import measured, same_machine
-from nnaccel.bench.picture import SERIES, Point, Scale, count_text, curves, dots, standalone, time_text
+from nnaccel.bench.picture import SERIES, Point, Scale, bars, count_text, curves, standalone, time_text
 from nnaccel.bench.reading import KINDS, read_result
 from nnaccel.bench.report import page
 from nnaccel.errors import InputError
@@ -322,12 +322,25 @@ def test_many_series_and_rows_are_drawn_within_the_plot():
     names = [f"series number {i}" for i in range(SERIES + 3)]
     rows = {f"row {i}": {name: 10.0 ** (i + j) for j, name in enumerate(names)} for i in range(4)}
     lines = {name: [Point(1.0, 2.0, 1.0, 3.0), Point(100.0, 1e4)] for name in names}
-    for svg in (dots("title", rows), curves("title", lines, ("x", "y"), (count_text, time_text), diagonal=True)):
+    for svg in (bars("title", rows), curves("title", lines, ("x", "y"), (count_text, time_text), diagonal=True)):
         root = xml.etree.ElementTree.fromstring(standalone(svg))
         width, height = map(float, root.attrib["viewBox"].split()[2:])
-        places = [tuple(map(float, re.findall(r"-?[\d.]+", mark))) for mark in re.findall(r'transform="([^"]+)"', svg)]
-        assert len(places) > len(names)
-        assert all(0 <= x <= width and 0 <= y <= height for x, y in places)
+        marks = [tuple(map(float, re.findall(r"-?[\d.]+", mark))) for mark in re.findall(r'transform="([^"]+)"', svg)]
+        ends = [
+            (
+                float(each.attrib["x"]) + float(each.attrib["width"]),
+                float(each.attrib["y"]) + float(each.attrib["height"]),
+            )
+            for each in root.iter("{http://www.w3.org/2000/svg}rect")
+        ]
+        assert len(marks) + len(ends) > len(names)
+        assert all(0 <= x <= width and 0 <= y <= height for x, y in [*marks, *ends])
+
+
+def test_bars_are_as_long_as_their_values():
+    svg = bars("title", {"a": {"x": 1.0, "y": 4.0}, "b": {"x": 100.0}})
+    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([^"]+)"', svg)]
+    assert widths[1] == widths[2] == 4 * widths[0]
 
 
 def test_a_contender_with_one_sample_is_not_shown():
