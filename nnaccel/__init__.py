@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from nnaccel.backends import get_backend as get_backend
     from nnaccel.errors import BackendUnavailable as BackendUnavailable
     from nnaccel.errors import InputError as InputError
+    from nnaccel.estimation import Estimate as Estimate
+    from nnaccel.estimation import estimate as estimate
     from nnaccel.estimators import MLPClassifier as MLPClassifier
     from nnaccel.estimators import MLPRegressor as MLPRegressor
     from nnaccel.loop import TrainingDiverged as TrainingDiverged
@@ -63,6 +65,7 @@ _ROOMS = {
     "activations": ["ELU", "GELU", "SELU", "Identity", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh"],
     "backends": ["backend_names", "get_backend"],
     "errors": ["BackendUnavailable", "InputError"],
+    "estimation": ["Estimate", "estimate"],
     "estimators": ["MLPClassifier", "MLPRegressor"],
     "loop": ["TrainingDiverged"],
     "losses": [

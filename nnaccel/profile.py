@@ -162,7 +162,7 @@ class MachineProfile:
 
     def summary(self) -> list[str]:
         """What it says, in lines for people."""
-        lines = [f"{self.name}: {self.processor}, {self.cores:g} cores, measured {self.created}"]
+        lines = [f"{self.name}, measured {self.created}"]
         for name, backend in self.backends.items():
             low, high = backend.ratios
             lines.append(

@@ -6,6 +6,8 @@ the order of the rows and the validation, is timed apart where the trial is shor
 
 import math
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -39,6 +41,8 @@ class Trial:
     ----------
     setup_s : float
         Until the first step could be made: compiling the program, and starting it on the data.
+    start_s : float
+        Of this, what the data took.
     step_s : float
         A step, with its part of what happens between steps.
     epoch_s : float
@@ -50,6 +54,7 @@ class Trial:
     """
 
     setup_s: float
+    start_s: float
     step_s: float
     epoch_s: float
     spread: float
@@ -75,8 +80,9 @@ def try_out(assignment: Assignment, backend: Backend, budget: Callable[[float], 
     assignment = replace(assignment, plan=plan, recipe=replace(assignment.recipe, epochs=ENDLESS))
     began = time.perf_counter()
     program = backend.compile(plan)
+    compiled = time.perf_counter()
     training = assignment.begin(backend, program)
-    setup_s = time.perf_counter() - began
+    started = time.perf_counter()
     try:
         slices = _slices(training, budget)
         counted = _warmed(slices)
@@ -88,7 +94,7 @@ def try_out(assignment: Assignment, backend: Backend, budget: Callable[[float], 
         else:
             epoch_s = step_s * per_epoch + _once_an_epoch(assignment, training)
         spread = _standard_error([one.run_seconds / one.steps for one in counted])
-        return Trial(setup_s, step_s, epoch_s, spread, sum(one.seconds for one in slices))
+        return Trial(started - began, started - compiled, step_s, epoch_s, spread, sum(one.seconds for one in slices))
     finally:
         training.run.close()
 
@@ -137,3 +143,19 @@ def _standard_error(values: list[float]) -> float:
     if len(values) < 2:
         return math.inf
     return statistics.stdev(values) / statistics.fmean(values) / math.sqrt(len(values))
+
+
+def process_seconds(backend: str) -> float:
+    """From the start of a new process to a program that is ready: imports, and kernels that were compiled before."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", _READY, backend], check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+_READY = """
+import sys
+from nnaccel import Adam, Dense, Network, get_backend, train
+from nnaccel.losses import MeanSquaredError
+from nnaccel.plan import Plan
+get_backend(sys.argv[1]).compile(Plan(Network(64, [Dense(64), Dense(1)]), MeanSquaredError(), Adam()))
+"""
