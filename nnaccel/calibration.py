@@ -17,15 +17,15 @@ import numpy as np
 from nnaccel.backends import Backend, backend_class, backend_names, get_backend
 from nnaccel.cost import Workload, regimes, terms_of_step, work_per_row
 from nnaccel.kernels import host
-from nnaccel.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
+from nnaccel.losses import MeanSquaredError, SoftmaxCrossEntropy
 from nnaccel.machine import Machine, read_machine
 from nnaccel.metrics import default_metrics, evaluate
 from nnaccel.network import Dense, Network
-from nnaccel.optimizers import SGD, Adam, AdamW, Optimizer
+from nnaccel.optimizers import SGD
 from nnaccel.plan import DTYPES, Plan
 from nnaccel.profile import BackendProfile, MachineProfile
 from nnaccel.recipe import EarlyStopping
-from nnaccel.synthetic import synthetic_assignment
+from nnaccel.synthetic import log_uniform, random_plan, synthetic_assignment
 from nnaccel.trial import process_seconds, try_out
 
 TRIALS = 24
@@ -101,7 +101,7 @@ def calibrate(name: str | None = None, report: Callable[[str], None] | None = No
 
 def _measure_backend(backend: Backend, machine: Machine, say: Callable[[str], None]) -> tuple[BackendProfile, float]:
     """The profile of a backend, and how much the same steps took longer or shorter from one moment to another."""
-    fused = backend.compile(_plan(np.random.default_rng(0), "float32", small=False)).kernel != "reference"
+    fused = backend.compile(random_plan(np.random.default_rng(0), "float32")).kernel != "reference"
     vector_bytes = host.tile().vector_bytes if fused else 0
     profile = BackendProfile(
         device=backend.device,
@@ -176,31 +176,14 @@ def _workloads(profile: BackendProfile) -> Iterator[tuple[str, list[Workload]]]:
 
 
 def _workload(random: np.random.Generator, dtype: str, small: bool) -> Workload:
-    plan = _plan(random, dtype, small)
-    return Workload(plan, rows=1 << 18, batch_size=_whole(random, 8, 4096))
+    plan = Plan(Network(3, [Dense(3, "tanh"), Dense(1)]), MeanSquaredError(), SGD(), dtype=dtype)
+    return Workload(
+        plan if small else random_plan(random, dtype), rows=1 << 18, batch_size=log_uniform(random, 8, 4096)
+    )
 
 
 def _is_short(workload: Workload) -> bool:
     return work_per_row(workload.plan) * workload.batch_size < MOST_SECONDS * SLOW
-
-
-def _plan(random: np.random.Generator, dtype: str, small: bool) -> Plan:
-    """A plan drawn at random, sizes by their logarithm."""
-    features, hidden = (3, [3]) if small else (_whole(random, 3, 2000), [])
-    for _ in range(0 if small else random.integers(1, 7)):
-        hidden.append(_whole(random, 8, 2048))
-    losses: list[tuple[Loss, int]] = [
-        (MeanSquaredError(), 1), (BinaryCrossEntropy(), 1), (SoftmaxCrossEntropy(), _whole(random, 2, 100)),
-    ]  # fmt: skip
-    loss, outputs = losses[random.integers(2 if small else 3)]
-    activation, dropout = random.choice(["relu", "relu", "tanh", "sigmoid", "gelu"]), random.choice([0.0, 0.0, 0.1])
-    optimizers: list[Optimizer] = [SGD(), SGD(momentum=0.9), Adam(), AdamW()]
-    layers = [*(Dense(width, str(activation), dropout=float(dropout)) for width in hidden), Dense(outputs)]
-    return Plan(Network(features, layers), loss, optimizers[random.integers(4)], dtype=dtype)
-
-
-def _whole(random: np.random.Generator, least: int, most: int) -> int:
-    return round(math.exp(random.uniform(math.log(least), math.log(most))))
 
 
 def _measure(workload: Workload, backend: Backend, regime: str, vector_bytes: int) -> Measured:

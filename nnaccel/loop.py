@@ -70,6 +70,8 @@ class Training:
     recipe : Recipe
     validation : Validation, optional
     threads : int, optional
+    expected_step_s : float
+        The seconds that a step should take: in the first epoch, what is left is told from that as well. NaN where unknown.
     """
 
     def __init__(
@@ -81,8 +83,10 @@ class Training:
         recipe: Recipe,
         validation: Validation | None = None,
         threads: int | None = None,
+        expected_step_s: float = math.nan,
     ) -> None:
         self.program, self.recipe, self.progress = program, recipe, Progress()
+        self._expected_step_s = expected_step_s
         self.run = program.start(state, rows, recipe.batch_size, threads)
         self._rows, self._validation = training_rows, validation
         self._bounds = batch_bounds(len(training_rows), recipe.batch_size)
@@ -129,8 +133,16 @@ class Training:
             validation=self._last_validation,
             rows_per_second=rows / progress.seconds if progress.seconds else 0.0,
             seconds=progress.seconds,
-            seconds_left=progress.seconds / steps * (timeline.steps - steps) if steps else math.nan,
+            seconds_left=self._step_seconds(steps) * (timeline.steps - steps),
         )
+
+    def _step_seconds(self, steps: int) -> float:
+        """What a step takes. The first ones are slow, so what was expected counts as well until an epoch is over."""
+        expected, part = self._expected_step_s, min(1.0, steps / self._timeline.steps_per_epoch)
+        if not steps:
+            return expected
+        seconds = self.progress.seconds / steps
+        return part * seconds + (1 - part) * expected if expected > 0 else seconds
 
     @property
     def rows(self) -> int:

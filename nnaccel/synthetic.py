@@ -5,8 +5,11 @@ import math
 import numpy as np
 
 from nnaccel.cost import Workload
-from nnaccel.losses import Loss
+from nnaccel.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
+from nnaccel.network import Dense, Network
+from nnaccel.optimizers import SGD, Adam, AdamW, Optimizer
 from nnaccel.order import Shuffled, generator
+from nnaccel.plan import Plan
 from nnaccel.program import Rows
 from nnaccel.recipe import Recipe
 from nnaccel.training import Assignment
@@ -41,6 +44,29 @@ def random_rows(
     targets = (random.random((rows, outputs)) < 0.5).astype(dtype)
     targets[:2] = np.arange(min(2, rows))[:, None]
     return Rows(x, targets)
+
+
+def random_plan(random: np.random.Generator, dtype: str) -> Plan:
+    """A plan such as people train: 3 to 2,000 features, 1 to 6 layers of 8 to 2,048 units, any optimizer.
+
+    Sizes are spread evenly by their logarithm.
+    """
+    features, depth = log_uniform(random, 3, 2000), random.integers(1, 7)
+    hidden = [log_uniform(random, 8, 2048) for _ in range(depth)]
+    losses: list[tuple[Loss, int]] = [
+        (MeanSquaredError(), 1), (BinaryCrossEntropy(), 1), (SoftmaxCrossEntropy(), log_uniform(random, 2, 100)),
+    ]  # fmt: skip
+    loss, outputs = losses[random.integers(len(losses))]
+    activation = str(random.choice(["relu", "relu", "tanh", "sigmoid", "gelu"]))
+    dropout = float(random.choice([0.0, 0.0, 0.1]))
+    optimizers: list[Optimizer] = [SGD(), SGD(momentum=0.9), Adam(), AdamW()]
+    layers = [*(Dense(width, activation, dropout=dropout) for width in hidden), Dense(outputs)]
+    return Plan(Network(features, layers), loss, optimizers[random.integers(len(optimizers))], dtype=dtype)
+
+
+def log_uniform(random: np.random.Generator, least: int, most: int) -> int:
+    """A whole number whose logarithm is spread evenly."""
+    return round(math.exp(random.uniform(math.log(least), math.log(most))))
 
 
 def synthetic_assignment(workload: Workload, most_bytes: float, threads: int | None = None) -> Assignment:

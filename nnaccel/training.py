@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnaccel.backends import Backend, choose_backend
-from nnaccel.cost import Workload, memory_bytes, readable_bytes
+from nnaccel.cost import Workload, memory_bytes, readable_bytes, step_seconds
 from nnaccel.errors import check
 from nnaccel.inputs import as_features, as_targets, as_weights, default_loss
 from nnaccel.loop import Training, Validation
@@ -22,6 +22,7 @@ from nnaccel.network import Network
 from nnaccel.optimizers import L2, Optimizer, as_optimizer
 from nnaccel.order import Order, Shuffled, split
 from nnaccel.plan import Plan
+from nnaccel.profile import stored_profile
 from nnaccel.program import Program, Rows, TrainingState
 from nnaccel.progress import Status
 from nnaccel.recipe import EarlyStopping, Recipe, is_whole
@@ -192,7 +193,10 @@ class Assignment:
         if self.held_out is not None:
             x, targets, weights = self.held_out
             validation = Validation(backend.from_host(x), targets, weights)
-        return Training(program, state, self.rows, self.training_rows, self.recipe, validation, self.threads)
+        profile = stored_profile()
+        known = None if profile is None else profile.backends.get(backend.name)
+        expected = math.nan if known is None else step_seconds(self.workload, known)
+        return Training(program, state, self.rows, self.training_rows, self.recipe, validation, self.threads, expected)
 
 
 def assign(
