@@ -24,7 +24,8 @@ KIND = "nnaccel machine profile"
 MOST_BYTES = 1 << 20
 """A profile is far shorter; a longer file is none."""
 
-_STORED = "profile.json"
+STORED = "profile.json"
+"""The name in the cache folder of the profile of this machine."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,7 @@ _known: dict[tuple[str, int, int], MachineProfile | None] = {}
 
 def _stored_at() -> Path:
     try:
-        return folder() / _STORED
+        return folder() / STORED
     except Unusable as error:
         raise InputError(f"there is no place to keep a machine profile: {error}; set NNACCEL_CACHE_DIR.") from None
 

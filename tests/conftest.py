@@ -1,13 +1,20 @@
 """Fixtures for all tests."""
 
+import os
+
 import pytest
 
+from nnaccel import profile
 from nnaccel.backends import backend_class, backend_names, get_backend
 from nnaccel.cli import run
 
 pytest.register_assert_rewrite("tests.tolerance", "tests.strict_backend")
 
 from tests.strict_backend import ReadOnlyBackend, StrictBackend  # noqa: E402
+
+# Tests shall neither write into the user's records nor depend on what was measured of this machine.
+os.environ["NNACCEL_RECORDS"] = "off"
+profile.STORED = "profile-for-tests.json"
 
 _FOR_TESTS = {"strict": StrictBackend(), "read_only": ReadOnlyBackend()}
 
