@@ -19,13 +19,13 @@ from tests.test_cost import make_machine, make_plan, make_profile
 NETWORK = Network(20, [Dense(8, "relu"), Dense(2)])
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def own_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("NNACCEL_CACHE_DIR", str(tmp_path))
 
 
 @pytest.fixture
-def tried(monkeypatch):
+def tried(own_folder, monkeypatch):
     """Trials that take no time: 10 ms an epoch for each batch in it; what they were of is noted."""
     seen = []
 
