@@ -2,13 +2,13 @@
 
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-SIZES = (768, 1024, 1536, 2048)
+SIZES, QUICK_SIZES = (768, 1024, 1536, 2048), (1024,)
 """Rows and columns of the square products that are tried."""
 
 _TRIES = 6
@@ -69,7 +69,7 @@ def product(library: str, size: int, dtype: str) -> Callable[[], object]:
     return make(importlib.import_module(module), a, b, np.empty_like(a))
 
 
-def measure_peak(dtype: str, libraries: list[str]) -> Peak:
+def measure_peak(dtype: str, libraries: list[str], sizes: Sequence[int] = SIZES) -> Peak:
     """Try the products of several sizes and libraries, and return the fastest.
 
     Parameters
@@ -77,10 +77,12 @@ def measure_peak(dtype: str, libraries: list[str]) -> Peak:
     dtype : "float32" or "float64"
     libraries : list of str
         Of `installed_libraries`.
+    sizes : sequence of int
+        Rows and columns.
     """
     best: Peak | None = None
     for library in libraries:
-        for size in SIZES:
+        for size in sizes:
             multiply, seconds = product(library, size, dtype), []
             for _ in range(_TRIES):
                 began = time.perf_counter()

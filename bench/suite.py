@@ -11,12 +11,12 @@ from nnaccel.bench.conditions import read_blas, read_conditions
 from nnaccel.bench.contender import BackendContender, Contender, Peer
 from nnaccel.bench.goal import Attempt, Goal, describe_goal, measure_goal, with_score
 from nnaccel.bench.measure import CaseResult, Entry, Limits, measure
-from nnaccel.bench.peak import Peak, installed_libraries, measure_peak
+from nnaccel.bench.peak import QUICK_SIZES, SIZES, Peak, installed_libraries, measure_peak
 from nnaccel.bench.peers import PEERS, Skipped, installed_peers
 from nnaccel.bench.schema import FORMAT, MOST_SAMPLES, VERSION
 from nnaccel.errors import check
 
-SECONDS, PEERS_SECONDS, QUICK_SECONDS = 165.0, 270.0, 24.0
+SECONDS, PEERS_SECONDS, QUICK_SECONDS = 140.0, 270.0, 20.0
 """What all may take together, if the fewest rounds of each case can be made in it; more where peers take part."""
 
 GOAL_PART = 0.15
@@ -195,7 +195,8 @@ class Suite:
         case = self._left[0]
         if case.dtype not in self._peaks:
             tell(f"looking for the fastest product in {case.dtype}")
-            self._peaks[case.dtype] = measure_peak(case.dtype, self._libraries)
+            sizes = QUICK_SIZES if self._settings.quick else SIZES
+            self._peaks[case.dtype] = measure_peak(case.dtype, self._libraries, sizes)
         share = (self._settings.seconds - (time.perf_counter() - self._began)) / len(self._left)
         limits = Limits(self._settings.most_rounds, self._settings.fewest_rounds, share, self._settings.threads)
         result: CaseResult | None = None
