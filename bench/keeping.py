@@ -61,8 +61,8 @@ def kept_path(kind: str, machine: Mapping[str, Any], folder: Path | None = None)
     return (folder or results_folder()) / f"{kind}--{machine_name(machine)}.json"
 
 
-def make_results_folder() -> None:
-    """Make the user's folder of results, if need be.
+def make_results_folder() -> Path:
+    """The user's folder of results, made if need be.
 
     Raises
     ------
@@ -71,11 +71,13 @@ def make_results_folder() -> None:
     """
     try:
         cache.prepare()
-        results_folder().mkdir(exist_ok=True)
+        folder = results_folder()
+        folder.mkdir(exist_ok=True)
     except cache.Unusable as error:
         raise InputError(f"results can't be kept: {error}; {cache.REMEDY}, or --out a file.") from None
     except OSError as error:
         raise InputError(f"results can't be kept: {error.strerror or error}; name a file with --out.") from None
+    return folder
 
 
 def keep(path: Path, result: Mapping[str, Any]) -> None:

@@ -59,7 +59,7 @@ def read_result(path: Path, *formats: str) -> dict[str, Any]:
     version, schema = KINDS[kind]
     written = found.get("version", version)
     check(
-        type(written) is int and written == version,
+        written == version,
         f"{path} has version {json.dumps(written)[:40]} of its format, where {version} is read: measure again.",
     )
     fault = first_fault(found, schema)

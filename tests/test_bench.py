@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import nnaccel.bench
+import nnaccel.bench.measure as measure_module
 import nnaccel.bench.suite as suite_module
 from nnaccel.backends import get_backend
 from nnaccel.bench.agreement import CHECKED_STEPS, Agreement, Oracle, checked_work
@@ -125,6 +126,14 @@ def test_only_what_agrees_is_timed():
     assert found["broken"].reason == "OSError: no compiler"
     assert found["picky"].reason == "it is too fine for that"
     assert [entry.name for entry in result.timed] == ["cpu"]
+
+
+def test_who_takes_too_long_for_one_sample_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(measure_module, "MOST_SAMPLE_SECONDS", 0.0)
+    *_, result = measure(SMALL[0], [NumpyPeer()], PEAK, Limits(rounds=2), silent)
+    (entry,) = result.entries
+    assert (entry.status, entry.samples) == ("left out", ())
+    assert entry.reason == "a sample takes 0 s, too long to repeat"
 
 
 def test_an_error_of_a_backend_comes_out():

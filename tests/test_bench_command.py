@@ -12,25 +12,18 @@ import pytest
 import nnaccel.bench.suite as suite_module
 from nnaccel import backends
 from nnaccel.backends import backend_class
-from nnaccel.bench import keeping, peak
+from nnaccel.bench import keeping
 from nnaccel.bench.conditions import read_commit, read_conditions
 from nnaccel.bench.contender import BackendTraining
 from nnaccel.bench.reading import read_result
 from nnaccel.bench.schema import SCHEMA
-from nnaccel.bench.suite import Suite
+from nnaccel.bench.suite import Settings, Suite
 from nnaccel.bench.validation import COUNT, TEXT, first_fault, list_of, or_null, record
 from nnaccel.cli import run
+from nnaccel.cli.bench_run import Wishes
 from nnaccel.errors import InputError
 
 QUICK = ("bench", "--backend", "cpu", "--case", "digits", "--optimizer", "sgd", "--quick", "--rounds", "3")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_products():
-    """The machine's peak is found at once, though too low."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(peak, "SIZES", (64,))
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +35,7 @@ def results_folder(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def result_file(small_products, tmp_path_factory):
+def result_file(tmp_path_factory):
     """What a short benchmark wrote."""
     path = tmp_path_factory.mktemp("bench") / "result.json"
     assert run([*QUICK, "--quiet", "--out", str(path)]) == 0
@@ -120,6 +113,8 @@ def damage(found, place, value):
     [
         (["results", 0, "contenders", 0, "samples", 1], "1.5", 'results[0].contenders[0].samples[1] must be number, not "1.5"'),
         (["results", 0, "contenders", 0, "samples", 1], -1, "results[0].contenders[0].samples[1] must be 1e-12 or more, not -1"),
+        (["results", 0, "contenders", 0, "samples", 1], 1e300, "results[0].contenders[0].samples[1] must be 1000000000000.0 or less, not 1e+300"),
+        (["results", 0, "contenders", 0, "samples"], [1.0] * 201, "results[0].contenders[0].samples must have 200 items or fewer, not 201"),
         (["results", 0, "contenders", 0, "status"], "fine", "results[0].contenders[0].status must be \"timed\" or"),
         (["results", 0, "contenders", 0, "first_seconds"], [1.0], "first_seconds must have 2 items or more, not 1"),
         (["results", 0, "case", "rows"], 2.5, "results[0].case.rows must be integer, not 2.5"),
@@ -245,6 +240,13 @@ def test_every_backend_that_can_run_takes_part_and_the_others_say_why(command, m
     assert found["settings"]["backends"] == ["cpu"]
     assert found["unavailable"] == [{"name": "cuda", "reason": "no driver"}, {"name": "numba", "reason": "no compiler"}]
     assert "cuda       left out: no driver\n" in err
+
+
+def test_all_backends_are_measured_the_one_of_auto_first(monkeypatch):
+    monkeypatch.setattr(backend_class("cuda"), "unavailable_reason", classmethod(lambda cls: "no driver"))
+    found, left_out = Wishes("", Settings()).backends()
+    assert [backend.name for backend in found] == ["numba", "cpu"]
+    assert left_out == [("cuda", "no driver")]
 
 
 def test_a_result_is_kept_for_each_machine_and_kind(command, results_folder, tmp_path):

@@ -50,8 +50,7 @@ def use(results: Sequence[Path], comparing: bool, report: Path | None, say: Spea
 def write_report(report: Path, results: Sequence[Mapping[str, Any]]) -> None:
     """Write the page of some results."""
     with written_whole(report) as part:
-        # A name from a file may hold what isn't UTF-8.
-        part.write_bytes(page(results).encode("utf-8", "replace"))
+        part.write_text(page(results), encoding="utf-8")
 
 
 def kept_beside(path: Path | None, machine: Mapping[str, Any], say: Speaker) -> list[dict[str, Any]]:

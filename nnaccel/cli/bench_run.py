@@ -113,16 +113,17 @@ class Ways:
 
     def open(self, kind: str, machine: Mapping[str, Any]) -> None:
         """Find out where the result of a kind is kept: only what was asked for is an error if it can't be."""
-        if self._out is not None:
-            self.path = keeping.kept_path(kind, machine, self._out) if self._out.is_dir() else self._out
-            check_writable(self.path)
-            return
+        folder, path = self._out, self._out
         try:
-            keeping.make_results_folder()
-            self.path = keeping.kept_path(kind, machine)
-            check_writable(self.path)
+            if folder is None:
+                folder = keeping.make_results_folder()
+            if path is None or folder.is_dir():
+                path = keeping.kept_path(kind, machine, folder)
+            check_writable(path)
+            self.path = path
         except InputError as error:
-            self.path = None
+            if self._out is not None:
+                raise
             self.say(f"not kept   {error}")
 
     def keep(self, result: Mapping[str, Any]) -> None:
