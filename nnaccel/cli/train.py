@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nnaccel.assessment import Assessment
     from nnaccel.model import Model
     from nnaccel.progress import Status
+    from nnaccel.report import TrainingReport
 
 
 @options.flat
@@ -48,6 +49,7 @@ def train(
     assert model.report is not None, "train() leaves a report"
     # First what is to last: whoever reads the lines below may have gone.
     written = list(outputs.write(model, ready.source.name))
+    _note(ready, model.report)
     if ready.before is not None and not held_out_before(ready.before, record):
         say(
             f"note       rows held out now may be among those that {wanted.init} was trained on, which flatters its score"
@@ -104,6 +106,20 @@ def _recorded(model: "Model", ready: Ready, scores: "Assessment", record: Mappin
     data = {name: value for name, value in record.items() if value}
     report = replace(model.report, metrics=scores.metrics, baseline=scores.baseline, data=data)
     return replace(model, encoding=ready.prepared.encoding, report=report)
+
+
+def _note(ready: Ready, report: "TrainingReport") -> None:
+    """Write down how long it took, beside what was estimated."""
+    from nnaccel.optimizers import L2
+    from nnaccel.plan import Plan
+    from nnaccel.records import note_training
+
+    settings, held_out = ready.settings, ready.prepared.held_out
+    l2, clip_norm = L2(settings["l2"]), settings["clip_norm"]
+    plan = Plan(ready.network, settings["loss"], settings["optimizer"], l2, clip_norm, settings["dtype"])
+    note_training(
+        report, plan, report.rows, settings["batch_size"] or report.rows, 0 if held_out is None else len(held_out.y)
+    )
 
 
 def _print_json(ready: Ready, model: "Model", scores: "Assessment", out: Path | None) -> None:
