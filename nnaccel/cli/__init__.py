@@ -1,4 +1,4 @@
-"""The command line: `nnaccel train`, `predict`, `info`, `bench`, `warmup` and `demo`.
+"""The command line: `nnaccel train`, `predict`, `estimate`, `calibrate`, `info`, `bench`, `warmup` and `demo`.
 
 Everything slow to import is imported where a command needs it, so that `nnaccel --help` answers at once.
 """
@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from nnaccel.cli.bench import bench
+from nnaccel.cli.calibrate import calibrate
 from nnaccel.cli.demo import demo
+from nnaccel.cli.estimate import estimate
 from nnaccel.cli.info import info
 from nnaccel.cli.predict import predict
 from nnaccel.cli.screen import printable
@@ -31,10 +33,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(epilog="Example: nnaccel train people.csv --target income --early-stopping 5 --out model.safetensors")(
-    train
-)
+app.command(
+    epilog="Example: nnaccel train people.csv --target income --early-stopping 5 --out model.safetensors\n\n"
+    "How long it took is kept on this machine for nnaccel estimate --accuracy, unless NNACCEL_RECORDS=off."
+)(train)
 app.command(epilog="Example: nnaccel predict model.safetensors new.csv --out predictions.csv --proba")(predict)
+app.command(epilog="Example: nnaccel estimate people.csv --target income --hidden 256,256 --epochs 50 --within 6h")(
+    estimate
+)
+app.command(epilog="Example: nnaccel calibrate --out laptop.json")(calibrate)
 app.command(epilog="Example: nnaccel info model.safetensors")(info)
 app.command(epilog="Example: nnaccel bench --backend cpu --peers --out result.json")(bench)
 app.command(epilog="Example: nnaccel warmup --dtype float32")(warmup)

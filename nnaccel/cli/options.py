@@ -127,6 +127,30 @@ def seconds(text: str) -> float:
     return math.fsum(float(number) * _SECONDS[unit or "s"] for number, unit in parts)
 
 
+def count(option: str, text: str, least: int = 1) -> int:
+    """A whole number, as people write large ones: "1e6", "2.5e6", "1_000_000".
+
+    Parameters
+    ----------
+    option : str
+        What it is for, to name it where it is none.
+    text : str
+    least : int
+
+    Examples
+    --------
+    >>> count("--rows", "2.5e6"), count("--rows", "1_000")
+    (2500000, 1000)
+    """
+    try:
+        number = int(text) if text.strip("_0123456789") == "" else float(text)
+    except ValueError:
+        number = math.nan
+    if not (least <= number < math.inf and number == int(number)):
+        raise InputError(f"{option} takes a whole number, {least} or more, such as 1000 or 1e6, not {text!r}.")
+    return int(number)
+
+
 def batch_size(text: str) -> int | None:
     """A number of rows, or "full" for all of them.
 
