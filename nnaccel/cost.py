@@ -25,7 +25,10 @@ LEAST_FOR_THREADS = 40_000_000
 PROCESS_BYTES = 120_000_000
 """What Python and the libraries take by themselves."""
 
-_BY_EXPONENTIALS = frozenset({"sigmoid", "tanh", "elu", "selu", "gelu", "silu", "softplus"})
+_PASSES = {
+    "relu": 1, "leaky_relu": 2, "tanh": 2, "sigmoid": 4, "elu": 4, "selu": 5, "softplus": 5, "silu": 6, "gelu": 14,
+}  # fmt: skip
+"""About how much more an activation takes, forward and back, than none: the reference goes over an array so often."""
 
 _VECTORS_OF_A_STEP = 4
 """Of the size of the parameters, at the height of an update: old, new, gradient and one in between."""
@@ -115,20 +118,22 @@ def terms_of_step(plan: Plan, batch_size: int, vector_bytes: int = 0) -> dict[st
     vector_bytes : int
         Of fused kernels: what doesn't fill a vector takes as long as if it did. 0 counts what is really there.
     """
-    lanes = max(1, vector_bytes // np.dtype(plan.dtype).itemsize)
+    lanes, layers = _lanes(plan, vector_bytes), plan.network.layers
     shapes = [math.prod(shape) for shape in plan.network.shapes]
-    forward = backward = gradients = 0
+    forward = backward = operands = 0
     for number, (inputs, outputs) in enumerate(pairwise(shapes)):
-        products = inputs * _padded(outputs, lanes) if outputs > 1 else _padded(inputs, lanes)
-        forward += products
-        gradients += products
+        products = 3 if number else 2  # the first layer needs no gradient of its inputs
+        forward += _multiply_adds(inputs, outputs, lanes)
         backward += outputs * _padded(inputs, lanes) if number else 0
+        operands += products * (batch_size * (inputs + outputs) + inputs * outputs)
     size = plan.network.size
     return _terms_of_rows(plan, batch_size, lanes) | {
         "step": 1.0,
-        "layer": float(len(plan.network.layers)),
+        "layer": float(len(layers)),
+        "dropped layer": float(sum(_drops(layer) for layer in layers)),
         "product": float(batch_size * (forward + backward)),
-        "weight gradient": float(batch_size * gradients),
+        "weight gradient": float(batch_size * forward),
+        "operand": float(operands),
         "parameter": float(size),
         "slot": float(size * len(plan.optimizer.slots)),
     }
@@ -136,25 +141,37 @@ def terms_of_step(plan: Plan, batch_size: int, vector_bytes: int = 0) -> dict[st
 
 def terms_of_prediction(plan: Plan, rows: int, vector_bytes: int = 0) -> dict[str, float]:
     """The same for the outputs of some rows."""
-    lanes = max(1, vector_bytes // np.dtype(plan.dtype).itemsize)
-    shapes = [math.prod(shape) for shape in plan.network.shapes]
-    products = sum(inputs * _padded(outputs, lanes) for inputs, outputs in pairwise(shapes))
-    return _terms_of_rows(plan, rows, lanes) | {"step": 1.0, "product": float(rows * products), "dropped": 0.0}
+    lanes, shapes = _lanes(plan, vector_bytes), [math.prod(shape) for shape in plan.network.shapes]
+    products = sum(_multiply_adds(inputs, outputs, lanes) for inputs, outputs in pairwise(shapes))
+    operands = sum(rows * (inputs + outputs) + inputs * outputs for inputs, outputs in pairwise(shapes))
+    counts = {"step": 1.0, "product": float(rows * products), "operand": float(operands), "dropped": 0.0}
+    return _terms_of_rows(plan, rows, lanes) | counts
 
 
 def _terms_of_rows(plan: Plan, rows: int, lanes: int) -> dict[str, float]:
     """What is in proportion to the rows alone, be it on the way forward or back."""
-    shapes = [_padded(math.prod(shape), lanes) for shape in plan.network.shapes]
-    layers = list(zip(plan.network.layers, shapes[1:], strict=True))
-    slow = sum(units for layer, units in layers if layer.activation.name in _BY_EXPONENTIALS)
-    dropped = sum(units for layer, units in layers if getattr(layer, "dropout", 0.0))
+    inputs, *units = [_padded(math.prod(shape), lanes) for shape in plan.network.shapes]
+    layers = list(zip(plan.network.layers, units, strict=True))
     return {
         "row": float(rows),
-        "input": float(rows * shapes[0]),
-        "unit": float(rows * sum(shapes[1:])),
-        "exponential": float(rows * slow),
-        "dropped": float(rows * dropped),
+        "input": float(rows * inputs),
+        "unit": float(rows * sum(units)),
+        "pass": float(rows * sum(count * _PASSES.get(layer.activation.name, 0) for layer, count in layers)),
+        "dropped": float(rows * sum(count * _drops(layer) for layer, count in layers)),
     }
+
+
+def _multiply_adds(inputs: int, outputs: int, lanes: int) -> int:
+    """Those of a row on its way through a layer; the weights of a single output are one row of their own."""
+    return inputs * _padded(outputs, lanes) if outputs > 1 else _padded(inputs, lanes)
+
+
+def _drops(layer: object) -> bool:
+    return getattr(layer, "dropout", 0.0) > 0
+
+
+def _lanes(plan: Plan, vector_bytes: int) -> int:
+    return max(1, vector_bytes // np.dtype(plan.dtype).itemsize)
 
 
 def regimes(workload: Workload, profile: BackendProfile) -> list[str]:

@@ -15,6 +15,7 @@ from nnaccel.cost import (
     epoch_seconds,
     host_bytes,
     multiply_adds_per_row,
+    readable_bytes,
     setup_seconds,
     step_seconds,
 )
@@ -32,6 +33,9 @@ from nnaccel.trial import process_seconds, try_out
 
 SYNTHETIC_BYTES = 1 << 28
 """So much random data stand for more: what is taken from them in random order comes from memory all the same."""
+
+FEWEST_ROWS = 10
+"""So many rows can be divided into some to train on and some to hold out."""
 
 LEAST_SECONDS, MOST_SECONDS, PART = 0.5, 10.0, 0.1
 """A trial takes this part of the whole training, within these bounds."""
@@ -266,17 +270,19 @@ def _assigned(network: Network, X: Any, y: Any, rows: int | None, given: dict[st
     assert rows is not None
     loss = as_loss(settings["loss"] or default_loss(np.arange(2), network.output_shape[0]))
     dtype = settings["dtype"]
-    random = random_rows(network.input_shape, network.output_shape[0], loss, rows, dtype, SYNTHETIC_BYTES)
+    row_bytes = math.prod(network.input_shape) * np.dtype(dtype).itemsize
+    check(
+        FEWEST_ROWS * row_bytes <= available_memory(),
+        f"a row of {math.prod(network.input_shape):,} features takes {readable_bytes(row_bytes)}: there is no memory to try "
+        f"{FEWEST_ROWS} of them.",
+    )
+    most_bytes = max(SYNTHETIC_BYTES, FEWEST_ROWS * row_bytes)
+    random = random_rows(network.input_shape, network.output_shape[0], loss, rows, dtype, most_bytes)
     assignment = assign(network, random.x, random.targets, **settings | {"loss": loss})
     tried = assignment.workload
-    share = rows / len(random.x)
-    batch_size = min(settings["batch_size"] or rows, round(tried.rows * share))
-    workload = replace(
-        tried,
-        rows=round(tried.rows * share),
-        validation_rows=round(tried.validation_rows * share),
-        batch_size=batch_size,
-    )
+    held_out = rows * tried.validation_rows // len(random.x)
+    batch_size = min(settings["batch_size"] or rows, rows - held_out)
+    workload = replace(tried, rows=rows - held_out, validation_rows=held_out, batch_size=batch_size)
     check(tried.batch_size == batch_size, f"batches of {batch_size:,} rows are too long to be tried.")
     return assignment, workload
 
@@ -386,5 +392,6 @@ def _described(backends: dict[str, BackendEstimate]) -> dict[str, Any]:
 _DEFAULTS: dict[str, Any] = {
     name: parameter.default
     for name, parameter in inspect.signature(train).parameters.items()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in ("backend", "report")
-} | {"report": None}
+    if name in inspect.signature(assign).parameters and parameter.kind is inspect.Parameter.KEYWORD_ONLY
+}
+"""What `train` takes for granted, of all that decides how long it takes."""

@@ -86,11 +86,11 @@ def try_out(assignment: Assignment, backend: Backend, budget: Callable[[float], 
     try:
         slices = _slices(training, budget)
         counted = _warmed(slices)
-        steps = sum(one.steps for one in counted)
-        step_s = sum(one.run_seconds for one in counted) / steps
+        # The median: a moment in which the machine did something else shall not count for the whole training.
+        step_s = statistics.median(one.run_seconds / one.steps for one in counted)
         per_epoch = assignment.workload.steps_per_epoch
-        if steps >= ENOUGH_EPOCHS * per_epoch:
-            epoch_s = sum(one.seconds for one in counted) / steps * per_epoch
+        if sum(one.steps for one in counted) >= ENOUGH_EPOCHS * per_epoch:
+            epoch_s = statistics.median(one.seconds / one.steps for one in counted) * per_epoch
         else:
             epoch_s = step_s * per_epoch + _once_an_epoch(assignment, training)
         spread = _standard_error([one.run_seconds / one.steps for one in counted])

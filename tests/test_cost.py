@@ -38,9 +38,13 @@ def test_terms_of_a_step_are_those_counted_by_hand() -> None:
     assert terms["product"] == 4 * (55 + 5)
     assert terms["weight gradient"] == 4 * 55
     assert terms["unit"] == 4 * 6
-    assert terms["exponential"] == terms["dropped"] == 4 * 5
+    assert terms["dropped"] == 4 * 5
+    assert terms["pass"] == 4 * 5 * 2  # of tanh
+    # What products read and write: 4 rows of 10 and of 5, and 50 weights, twice; of 5 and of 1, and 5 weights, three times.
+    assert terms["operand"] == 2 * (40 + 20 + 50) + 3 * (20 + 4 + 5)
     assert terms["input"] == 4 * 10
     assert terms["layer"] == 2
+    assert terms["dropped layer"] == 1
     assert terms["slot"] == 2 * terms["parameter"] == 2 * make_plan().network.size
 
 
