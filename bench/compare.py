@@ -154,7 +154,7 @@ def _line(difference: Difference) -> str:
     if not difference.verdict:
         return line
     sure = f"{interval.low:.3g} to {interval.high:.3g}" if interval.tells else ""
-    return f"{line}  {sure:<16}{difference.verdict}"
+    return f"{line}  {sure:<19}{difference.verdict}"
 
 
 def describe(results: Sequence[Result]) -> dict[str, Any]:

@@ -168,36 +168,42 @@ def curves(
         Write a value on a tick of each.
     diagonal : bool
     """
-    points = [point for each in series.values() for point in each]
     legend, top = _legend(list(series))
     top += 16
+    points = [point for each in series.values() for point in each]
     ups = [value for point in points for value in (point.y, point.low, point.high) if value is not None]
     alongs = [point.x for point in points]
     if diagonal:
         ups = alongs = [*ups, *alongs]
     x, y = Scale.around(alongs, 58, WIDTH - MARGIN), Scale.around(ups, top + PLOT, top)
-    parts = [*legend, f'<text class="soft" x="{MARGIN}" y="{top - 6}">{shown(axes[1], 52)}</text>']
-    for tick in x.ticks:
-        parts.append(_line(x.place(tick), top, x.place(tick), top + PLOT))
-    for tick in y.ticks:
-        parts.append(_line(x.start, y.place(tick), x.stop, y.place(tick)))
-        parts.append(f'<text text-anchor="end" x="53" y="{y.place(tick) + 4:.1f}">{shown(texts[1](tick), 12)}</text>')
-    parts += _ticks(x, texts[0], top + PLOT + 14)
-    parts.append(f'<text class="soft" text-anchor="end" x="{x.stop}" y="{top + PLOT + 30}">{shown(axes[0], 52)}</text>')
+    parts = [*legend, *_plane(x, y, axes, texts)]
     if diagonal:
         parts.append(_line(x.start, y.start, x.stop, y.stop))
     for number, (name, each) in enumerate(series.items()):
-        style = f"s{number % SERIES}"
         if not diagonal:
-            path = "L".join(f"{x.place(point.x)} {y.place(point.y)}" for point in each)
-            parts.append(f'<path class="line {style}" d="M{path}"/>')
+            parts.append(_path([(x.place(point.x), y.place(point.y)) for point in each], number))
         for point in each:
+            at = x.place(point.x)
             if point.low is not None and point.high is not None:
-                at = x.place(point.x)
-                parts.append(f'<path class="line {style}" d="M{at} {y.place(point.low)}L{at} {y.place(point.high)}"/>')
-            words = f"{name}: {texts[0](point.x)}, {texts[1](point.y)}"
-            parts.append(_mark(x.place(point.x), y.place(point.y), number, words))
+                parts.append(_path([(at, y.place(point.low)), (at, y.place(point.high))], number))
+            parts.append(_mark(at, y.place(point.y), number, f"{name}: {texts[0](point.x)}, {texts[1](point.y)}"))
     return _svg(title, top + PLOT + 36, parts)
+
+
+def _plane(
+    x: Scale, y: Scale, axes: tuple[str, str], texts: tuple[Callable[[float], str], Callable[[float], str]]
+) -> list[str]:
+    """The grid with its values, and what is along and what is up."""
+    parts = [f'<text class="soft" x="{MARGIN}" y="{y.stop - 6:g}">{shown(axes[1], 52)}</text>']
+    parts += [_line(x.place(tick), y.stop, x.place(tick), y.start) for tick in x.ticks]
+    for tick in y.ticks:
+        parts.append(_line(x.start, y.place(tick), x.stop, y.place(tick)))
+        parts.append(f'<text text-anchor="end" x="53" y="{y.place(tick) + 4:.1f}">{shown(texts[1](tick), 12)}</text>')
+    parts += _ticks(x, texts[0], y.start + 14)
+    parts.append(
+        f'<text class="soft" text-anchor="end" x="{x.stop:g}" y="{y.start + 30:g}">{shown(axes[0], 52)}</text>'
+    )
+    return parts
 
 
 def standalone(svg: str) -> str:
@@ -253,6 +259,12 @@ def _ticks(scale: Scale, text: Callable[[float], str], y: float) -> list[str]:
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line class="grid" x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}"/>'
+
+
+def _path(places: Sequence[tuple[float, float]], number: int) -> str:
+    """A line through some places."""
+    joined = "L".join(f"{x:g} {y:g}" for x, y in places)
+    return f'<path class="line s{number % SERIES}" d="M{joined}"/>'
 
 
 def _mark(x: float, y: float, number: int, words: str = "") -> str:

@@ -15,7 +15,7 @@ WRONG = 1
 def bench(
     results: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RESULT...]", help="Files that were kept, for --compare or --report."),
+        typer.Argument(metavar="RESULT", help="Files that were kept, for --compare or --report."),
     ] = None,
     backend: Annotated[
         str,
