@@ -102,7 +102,7 @@ def try_out(assignment: Assignment, backend: Backend, budget: Callable[[float], 
 def _slices(training: Training, budget: Callable[[float], float]) -> list[Slice]:
     slices = [training.one_slice()]
     seconds = slices[0].seconds
-    while seconds < budget(slices[-1].run_seconds / slices[-1].steps):
+    while len(slices) < 2 or seconds < budget(slices[-1].run_seconds / slices[-1].steps):
         slices.append(training.one_slice())
         seconds += slices[-1].seconds
     return slices
