@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from nnaccel.bench.interval import LEVEL, Interval, ratio_interval
-from nnaccel.bench.measured import Measured, Series, machine_label, measured, same_machine
+from nnaccel.bench.measured import Measured, Series, is_busy, machine_label, measured, same_machine
 from nnaccel.bench.reading import read_result
 from nnaccel.errors import InputError, check
 
@@ -81,7 +81,7 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator
     On one machine, a difference is called beyond the noise if `ratio_interval` rules out that there is none twice: for the
     times as they were measured, and for the times by those of a control in the same rounds, NumPy's loop by hand. The second
     is there because a machine is now faster and now slower for minutes, by more than the samples of one run show: what hits
-    the control alike cancels (Georges et al. 2007, doi:10.1145/1297027.1297033, on why samples of one run alone mislead).
+    the control alike cancels, though what hits one of them alone doesn't, so that both must be measured at rest (Georges et al. 2007, doi:10.1145/1297027.1297033, on why samples of one run alone mislead).
     """
     alike, before = same_machine(first, second), {each.label: each for each in measured(first)}
     for after in measured(second):
@@ -141,6 +141,7 @@ def _heading(content: Mapping[str, Any]) -> str:
         words.append(f"commit {commit['hash'][:10]}" + (" with changes" if commit["dirty"] else ""))
     words += [] if settings["threads"] is None else [f"threads {settings['threads']}"]
     words += ["quick"] if settings["quick"] else []
+    words += [f"other work: a load of {content['load_before'][0]:.1f}"] if is_busy(content) else []
     words += [] if content["finished"] else ["incomplete: it was interrupted"]
     return "; ".join(words)
 

@@ -8,6 +8,9 @@ from typing import Any
 CONTROL = "numpy"
 """The loop by hand: what it computes has nothing to do with our version, so that it shows how the machine itself has changed."""
 
+BUSY = 0.25
+"""Beyond this part of the cores, other work disturbs a benchmark."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -119,6 +122,20 @@ def machine_label(machine: Mapping[str, Any]) -> str:
     cores = machine["usable_cores"]
     words = [machine["processor"] or machine["architecture"], f"{cores:,} core{'' if cores == 1 else 's'}"]
     return ", ".join([*words, *dict.fromkeys(gpu["name"] for gpu in machine["gpus"])])
+
+
+def is_busy(conditions: Mapping[str, Any]) -> bool:
+    """Whether the machine had other work before the run, of so many cores that it disturbs what is measured.
+
+    Examples
+    --------
+    >>> is_busy({"load_before": [1.5, 1.0, 1.0], "machine": {"usable_cores": 4}})
+    True
+    >>> is_busy({"load_before": None, "machine": {"usable_cores": 4}})
+    False
+    """
+    load = conditions["load_before"]
+    return bool(load) and bool(load[0] > BUSY * conditions["machine"]["usable_cores"])
 
 
 def same_machine(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from nnaccel.bench.conditions import read_blas, read_conditions
 from nnaccel.bench.contender import BackendContender, Contender, Peer
 from nnaccel.bench.goal import Attempt, Goal, describe_goal, measure_goal, with_score
 from nnaccel.bench.measure import CaseResult, Entry, Limits, measure
+from nnaccel.bench.measured import is_busy
 from nnaccel.bench.peak import QUICK_SIZES, SIZES, Peak, installed_libraries, measure_peak
 from nnaccel.bench.peers import PEERS, Skipped, installed_peers
 from nnaccel.bench.schema import FORMAT, MOST_SAMPLES, VERSION
@@ -21,9 +22,6 @@ SECONDS, PEERS_SECONDS, QUICK_SECONDS = 140.0, 270.0, 20.0
 
 GOAL_PART = 0.15
 """The part of that time which the goal may take."""
-
-BUSY = 0.25
-"""Beyond this part of the cores, other work disturbs a benchmark."""
 
 QUICK_ROUNDS, QUICK_DIVISOR = 2, 5
 
@@ -150,8 +148,7 @@ class Suite:
     @property
     def busy(self) -> float | None:
         """The load before the run, if the machine had other work to do; None if it hadn't, or doesn't tell."""
-        load, cores = self._conditions["load_before"], self._conditions["machine"]["usable_cores"]
-        return load[0] if load and load[0] > BUSY * cores else None
+        return self._conditions["load_before"][0] if is_busy(self._conditions) else None
 
     @property
     def finished(self) -> bool:

@@ -207,14 +207,17 @@ def test_the_comparison_that_people_see(command, tmp_path):
     paths = [
         written(tmp_path / "a.json", suite(case({"numba": STEADY, "numpy": LOOP}))),
         written(tmp_path / "b.json", suite(case({"numba": times(STEADY, 2), "numpy": LOOP}), finished=False)),
-        written(tmp_path / "c.json", suite(case({"numba": times(STEADY, 4)}), processor="Abacus 4")),
+        written(
+            tmp_path / "c.json",
+            suite(case({"numba": times(STEADY, 4)}), processor="Abacus 4", load_before=[1.26, 0, 0]),
+        ),
     ]
     code, out, err = command("bench", "--compare", *paths)
     assert (code, err) == (0, "")
     for part in (
         "1  a.json: Abacus 3, 4 cores; nnaccel 0.1.0; 2026-01-02T03:04:05+00:00\n",
         "2  b.json: Abacus 3, 4 cores; nnaccel 0.1.0; 2026-01-02T03:04:05+00:00; incomplete: it was interrupted\n",
-        "3  c.json: Abacus 4, 4 cores;", "one machine", "two machines", "99% sure", "slower, beyond the noise", "the control",
+        "3  c.json: Abacus 4, 4 cores; nnaccel 0.1.0; 2026-01-02T03:04:05+00:00; other work: a load of 1.3\n", "one machine", "two machines", "99% sure", "slower, beyond the noise", "the control",
     ):  # fmt: skip
         assert part in out
     (line,) = [line for line in out.splitlines() if line.endswith("beyond the noise")]
