@@ -30,7 +30,7 @@ RANKS = (
     ("reference", "learning", "onnx_file"),
     ("program", "preparation"),
     ("cost", "progress"),
-    ("backends", "fused"),
+    ("backends", "fused", "gpu"),
     ("backends.*",),
     ("model",),
     ("recipe",),
@@ -45,7 +45,7 @@ RANKS = (
 )
 """Lowest first. A module imports only what stands in a row above its own; those of one row don't know each other."""
 
-PACKAGES = {"kernels", "bench", "cli", "sources", "estimators"}
+PACKAGES = {"kernels", "bench", "cli", "sources", "estimators", "gpu"}
 """Packages that take one row as a whole: their modules may import each other, though not in circles."""
 
 HEAVY = {"numba", "cupy", "sklearn", "pandas", "rich", "scipy", "matplotlib", "pyarrow", "safetensors", "onnx"}
