@@ -128,7 +128,8 @@ def reading(path: Path) -> Iterator[None]:
 def written_whole(path: Path) -> Iterator[Path]:
     """A new file's path, which takes the place of `path` when the block ends well and is removed when it doesn't.
 
-    A file that was there leaves its permissions to the new one; a symbolic link stays, and its target is replaced.
+    A file that was there leaves its permissions to the new one; a symbolic link stays, and its target is replaced. What has
+    been written survives a loss of power.
 
     Raises
     ------
@@ -155,10 +156,24 @@ def written_whole(path: Path) -> Iterator[Path]:
         if final.exists():
             shutil.copymode(final, part)
         part.replace(final)
+        _keep_names(final.parent)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror or error}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        # Where the folder has gone meanwhile, that is what is to be said.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _keep_names(folder: Path) -> None:
+    """Have the disk keep the names in a folder; a new name is otherwise lost with the power, though not its file."""
+    # Some systems can't open folders, and some file systems can't do this.
+    with contextlib.suppress(OSError):
+        opened_folder = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened_folder)
+        finally:
+            os.close(opened_folder)
 
 
 def check_writable(path: Path) -> None:
