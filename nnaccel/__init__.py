@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from nnaccel.activations import Tanh as Tanh
     from nnaccel.backends import backend_names as backend_names
     from nnaccel.backends import get_backend as get_backend
+    from nnaccel.checkpoint import CheckpointWarning as CheckpointWarning
     from nnaccel.errors import BackendUnavailable as BackendUnavailable
     from nnaccel.errors import InputError as InputError
     from nnaccel.estimation import Estimate as Estimate
     from nnaccel.estimation import estimate as estimate
     from nnaccel.estimators import MLPClassifier as MLPClassifier
     from nnaccel.estimators import MLPRegressor as MLPRegressor
+    from nnaccel.interruption import TrainingInterrupted as TrainingInterrupted
     from nnaccel.loop import TrainingDiverged as TrainingDiverged
     from nnaccel.losses import BinaryCrossEntropy as BinaryCrossEntropy
     from nnaccel.losses import HalfSquaredError as HalfSquaredError
@@ -64,9 +66,11 @@ if TYPE_CHECKING:
 _ROOMS = {
     "activations": ["ELU", "GELU", "SELU", "Identity", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh"],
     "backends": ["backend_names", "get_backend"],
+    "checkpoint": ["CheckpointWarning"],
     "errors": ["BackendUnavailable", "InputError"],
     "estimation": ["Estimate", "estimate"],
     "estimators": ["MLPClassifier", "MLPRegressor"],
+    "interruption": ["TrainingInterrupted"],
     "loop": ["TrainingDiverged"],
     "losses": [
         "BinaryCrossEntropy",

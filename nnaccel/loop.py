@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ SLICE_SECONDS = 0.1
 """About how long one call of `Run.train` takes: so often can a training report, stop, or be interrupted."""
 
 MOST_ROWS_PER_SLICE = 1 << 20
+
+_VALIDATION = "validation_"
+"""Before this come the names of what was measured on the validation set, in the history."""
 
 
 class TrainingDiverged(InputError):
@@ -72,6 +76,8 @@ class Training:
     threads : int, optional
     expected_step_s : float
         The seconds that a step should take: in the first epoch, what is left is told from that as well. NaN where unknown.
+    progress : Progress, optional
+        Where to go on, with the state that belongs to it; by default, nothing has been done yet.
     """
 
     def __init__(
@@ -84,8 +90,9 @@ class Training:
         validation: Validation | None = None,
         threads: int | None = None,
         expected_step_s: float = math.nan,
+        progress: Progress | None = None,
     ) -> None:
-        self.program, self.recipe, self.progress = program, recipe, Progress()
+        self.program, self.recipe, self.progress = program, recipe, progress or Progress()
         self._expected_step_s = expected_step_s
         self.run = program.start(state, rows, recipe.batch_size, threads)
         self._rows, self._validation = training_rows, validation
@@ -94,20 +101,30 @@ class Training:
         self._epoch_by_epoch = validation is not None or recipe.watches_epochs
         self._order: tuple[int, np.ndarray] = (-1, training_rows)
         self._slice_steps = 1
-        self._last_validation: dict[str, float] = {}
+        self._last_validation = {
+            name.removeprefix(_VALIDATION): values[-1]
+            for name, values in self.progress.history.as_dict().items()
+            if name.startswith(_VALIDATION)
+        }
 
-    def until_done(self) -> str:
+    def until_done(self, between: Callable[[str | None], str | None] = lambda stopped_by: stopped_by) -> str:
         """Train until the recipe says stop, leave the run at the epoch to keep, and say what stopped it.
+
+        Parameters
+        ----------
+        between : callable
+            Called after each slice with what stops the training, or None; returns what is to stop it.
 
         Raises
         ------
         TrainingDiverged
             If the loss becomes NaN or infinite; the run is then left at the best finished epoch, if there is one.
         """
-        stopped_by, reported = None, -math.inf
+        # One that goes on may be over already.
+        stopped_by, reported = self._stopped_by(), -math.inf
         while stopped_by is None:
             self.one_slice()
-            stopped_by = self._stopped_by()
+            stopped_by = between(self._stopped_by())
             if self.recipe.report and (stopped_by or time.perf_counter() - reported > SLICE_SECONDS):
                 self.recipe.report(self.status())
                 reported = time.perf_counter()
@@ -273,7 +290,7 @@ class Training:
         }
         if self._validation:
             self._last_validation = self.validate()
-            columns |= {f"validation_{name}": [value] for name, value in self._last_validation.items()}
+            columns |= {f"{_VALIDATION}{name}": [value] for name, value in self._last_validation.items()}
         progress.history.extend(columns)
         if isinstance(recipe.schedule, Plateau):
             loss = self._last_validation.get("loss", columns["train_loss"][-1])
@@ -283,7 +300,7 @@ class Training:
     def _monitored(self, columns: dict[str, list[float]]) -> list[float]:
         """What is to be minimised, of the epochs just finished."""
         name = self.recipe.early_stopping.metric if self.recipe.early_stopping else "loss"
-        values = columns[f"validation_{name}"] if self._validation else columns["train_loss"]
+        values = columns[f"{_VALIDATION}{name}"] if self._validation else columns["train_loss"]
         if name != "loss" and np.isnan(values).any():
             raise InputError(
                 f"early stopping can't watch {name}: it can't be computed of the validation rows, say because all are of one "

@@ -6,6 +6,9 @@ from typing import Any
 
 from nnaccel.described import entries, entry, named_entries
 
+INTERRUPT = "interrupt"
+"""What has stopped a training on Ctrl-C or a signal."""
+
 
 class History:
     """What each epoch brought, by column.
@@ -71,7 +74,7 @@ class TrainingReport:
         On the validation set, if there was one, with the model's parameters.
     history : History
     stopped_by : str
-        "epochs", "early stopping", "time limit" or "callback".
+        "epochs", "early stopping", "time limit", "callback" or, on Ctrl-C or a signal, "interrupt".
     settings : dict of str to str
         Optimizer, schedule, batch size and so on.
     baseline : dict of str to float

@@ -1,18 +1,25 @@
 """`train`: from arrays and settings, checked, to a trained model."""
 
+import functools
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnaccel.backends import Backend, choose_backend
+from nnaccel.backends import Backend, backend_class, backend_names, choose_backend
+from nnaccel.checkpoint import CheckpointWarning, Keeper, open_folder, resume_from
+from nnaccel.checkpoint_file import Checkpoint, Frame
 from nnaccel.cost import Workload, memory_bytes, readable_bytes, step_seconds
-from nnaccel.errors import check
+from nnaccel.errors import check, counted
+from nnaccel.identity import identity_of
 from nnaccel.inputs import as_features, as_targets, as_weights, default_loss
+from nnaccel.interruption import Interruption, TrainingInterrupted
 from nnaccel.loop import Training, Validation
 from nnaccel.losses import Loss, as_loss
 from nnaccel.machine import available_memory
@@ -26,8 +33,8 @@ from nnaccel.profile import stored_profile
 from nnaccel.program import Program, Rows, TrainingState
 from nnaccel.progress import Status
 from nnaccel.recipe import EarlyStopping, Recipe, is_whole
-from nnaccel.report import TrainingReport
-from nnaccel.schedules import Schedule, as_schedule
+from nnaccel.report import INTERRUPT, TrainingReport
+from nnaccel.schedules import Schedule, Timeline, as_schedule
 
 
 def train(
@@ -55,6 +62,9 @@ def train(
     backend: str = "auto",
     threads: int | None = None,
     report: Callable[[Status], None] | None = None,
+    checkpoint: str | Path | None = None,
+    every: float = 60.0,
+    resume: bool = False,
 ) -> Model:
     """Train a network.
 
@@ -92,7 +102,7 @@ def train(
     callbacks : sequence of callable
         Each is called with the `Training` after each epoch; one that returns True ends it.
     time_limit : float
-        Seconds after which to stop, in the middle of an epoch if need be.
+        Seconds of training, in all sittings together, after which to stop, in the middle of an epoch if need be.
     seed : int
         Decides the initial parameters, the order of the rows, the validation rows and dropout.
     order : Order, optional
@@ -107,6 +117,13 @@ def train(
         The most threads to use.
     report : callable, optional
         Called with a `Status` about ten times a second.
+    checkpoint : str or Path, optional
+        A folder to write checkpoints to, from which the training can go on after whatever has ended it; it is made if it
+        isn't there, and the last two are kept. The last thing a training does is to write one.
+    every : float
+        Seconds between two of them; more where writing takes so long that it would cost over 1 % of the time.
+    resume : bool
+        Go on from the newest sound checkpoint in that folder, or from the beginning if there is none; see Notes.
 
     Returns
     -------
@@ -121,6 +138,29 @@ def train(
         If the loss becomes NaN or infinite; it has the best finished epoch as `model`.
     BackendUnavailable
         If the backend can't run here.
+    TrainingInterrupted
+        A KeyboardInterrupt, on Ctrl-C: once the step under way is done and a checkpoint is written, if those are kept. It
+        has the best epoch so far, or what there is, as `model`. With checkpoints SIGTERM and SIGHUP wait for that as well.
+
+    Warns
+    -----
+    CheckpointWarning
+        If a checkpoint couldn't be written, once; couldn't be read where the one before could; or if the learning rate
+        jumps, see Notes.
+
+    Notes
+    -----
+    A training that is resumed ends with the same bits, parameters, history and all, as one that never stopped, on the same
+    backend; on cpu, with as many threads of NumPy's BLAS. Another backend may go on as well, and then differs as backends do.
+    Data, network, loss, optimizer, schedule, seed and all else that decides what a step computes must be the same, or it is
+    refused; `epochs`, `time_limit`, `backend`, `threads`, `callbacks`, `report` and `every` may be others. Of metrics and
+    losses of your own only the names and settings can be compared.
+
+    With more `epochs` a finished training goes on. The schedules cosine and one_cycle stretch over all epochs: they go on
+    where the longer one would be, so the learning rate jumps, and the result is not that of a training which was given so
+    many from the beginning, as it is with other schedules.
+
+    Callbacks are called once more for the epoch at whose end a training goes on: one that ended it is asked again.
 
     Examples
     --------
@@ -138,16 +178,24 @@ def train(
         early_stopping=early_stopping, callbacks=callbacks, time_limit=time_limit, seed=seed, order=order,
         initial=initial, dtype=dtype, threads=threads, report=report,
     )  # fmt: skip
+    folder = _checkpoint_folder(checkpoint, every, resume)
+    before = None if folder is None else assignment.resume(folder)
     began = time.perf_counter()
-    chosen, reason = choose_backend(backend, assignment.workload)
+    chosen, reason = choose_backend(_before_auto(backend, before), assignment.workload)
     program = chosen.compile(assignment.plan)
     seconds_compile = time.perf_counter() - began
-    training = assignment.begin(chosen, program)
+    training = assignment.begin(chosen, program, before and before[1])
     try:
-        stopped_by = training.until_done()
-        return _finished(training, chosen, reason, seconds_compile, stopped_by)
+        keeper = None if folder is None else assignment.keep(folder, every, training, chosen, before and before[0])
+        with Interruption(saving=keeper is not None) as interruption:
+            stopped_by = training.until_done(functools.partial(_between_slices, keeper, interruption))
+            model = _finished(training, chosen, reason, seconds_compile, stopped_by)
     finally:
         training.run.close()
+    if interruption.number is not None:
+        interruption.pass_on()
+        raise _interrupted(model, keeper, interruption.number)
+    return model
 
 
 @dataclass(frozen=True)
@@ -186,9 +234,55 @@ class Assignment:
         watched = self.recipe.watches_epochs or held_out > 0
         return Workload(self.plan, len(self.training_rows), self.recipe.batch_size, held_out, watched)
 
-    def begin(self, backend: Backend, program: Program) -> Training:
-        """Begin the training on a backend, with the program that it made of the plan."""
-        state = TrainingState.initial(self.plan, self.seed, self.parameters)
+    @functools.cached_property
+    def identity(self) -> dict[str, str]:
+        """What must be the same for another sitting to go on with it; see `nnaccel.identity`."""
+        return identity_of(
+            self.plan, self.recipe, self.seed, self.rows, self.training_rows, self.held_out, self.parameters
+        )
+
+    def resume(self, folder: Path) -> tuple[Path, Checkpoint] | None:
+        """The checkpoint to go on from, if there is one; raises `InputError` if it is of another training."""
+        names = ["loss", *(metric.name for metric in self.recipe.metrics)] if self.held_out is not None else []
+        columns = tuple(dict.fromkeys(f"validation_{name}" for name in names))
+        frame = Frame(self.plan, self.workload.steps_per_epoch, columns)
+        found = resume_from(folder, self.identity, frame, self.recipe.epochs)
+        if found is not None:
+            self._warn_of_a_jump(found[1])
+        return found
+
+    def _warn_of_a_jump(self, before: Checkpoint) -> None:
+        """Say so if the learning rate goes on elsewhere, because the schedule depends on the number of epochs."""
+        steps, rows, schedule = self.workload.steps_per_epoch, len(self.training_rows), self.recipe.schedule
+        there = np.array([float(before.state.count)])
+        was, now = (
+            float(schedule.factors(there, Timeline(epochs, steps, rows), np)[0])
+            for epochs in (before.epochs or self.recipe.epochs, self.recipe.epochs)
+        )
+        if was != now:
+            warnings.warn(
+                f"the schedule {schedule.name} stretches over all epochs: with {self.recipe.epochs} instead of "
+                f"{before.epochs} its factor on the learning rate here is {now:.3g}, where it would have been {was:.3g}.",
+                CheckpointWarning,
+                stacklevel=4,
+            )
+
+    def keep(self, folder: Path, every: float, training: Training, backend: Backend, last: Path | None) -> Keeper:
+        """What writes checkpoints of the training; `last` is the one that it went on from."""
+
+        def take() -> Checkpoint | None:
+            state = training.state()
+            # From numbers that are infinite nothing goes on; the next step says so.
+            sound = bool(np.isfinite(state.parameters).all())
+            if not sound:
+                return None
+            return Checkpoint(self.identity, backend.name, self.recipe.epochs, state, training.progress)
+
+        return Keeper(folder, every, take, last)
+
+    def begin(self, backend: Backend, program: Program, before: Checkpoint | None = None) -> Training:
+        """Begin the training on a backend, with the program that it made of the plan; or go on from a checkpoint."""
+        state = before.state if before else TrainingState.initial(self.plan, self.seed, self.parameters)
         validation = None
         if self.held_out is not None:
             x, targets, weights = self.held_out
@@ -196,7 +290,10 @@ class Assignment:
         profile = stored_profile()
         known = None if profile is None else profile.backends.get(backend.name)
         expected = math.nan if known is None else step_seconds(self.workload, known)
-        return Training(program, state, self.rows, self.training_rows, self.recipe, validation, self.threads, expected)
+        progress = before.progress if before else None
+        return Training(
+            program, state, self.rows, self.training_rows, self.recipe, validation, self.threads, expected, progress
+        )
 
 
 def assign(
@@ -268,6 +365,43 @@ def assign(
     check(threads is None or is_whole(threads, 1), f"the threads must be a whole number, 1 or more, not {threads!r}.")
     parameters = _initial_parameters(plan, initial)
     return Assignment(plan, recipe, Rows(x, targets, weights), training_rows, held_out, parameters, seed, threads)
+
+
+def _checkpoint_folder(checkpoint: str | Path | None, every: float, resume: bool) -> Path | None:
+    """The folder for checkpoints, if there are to be any, and they can be written."""
+    check(0 <= every < math.inf, f"checkpoints can be written every 0 seconds or more, not every {every}.")
+    if checkpoint is None:
+        check(not resume, "resume needs the folder with the checkpoints to go on from, as checkpoint.")
+        return None
+    folder = Path(checkpoint)
+    open_folder(folder, resume)
+    return folder
+
+
+def _before_auto(backend: str, before: tuple[Path, Checkpoint] | None) -> str:
+    """The backend to take: for "auto" the one before, if it is there, as another one would give other bits."""
+    if backend != "auto" or before is None or before[1].backend not in backend_names():
+        return backend
+    name = before[1].backend
+    return name if backend_class(name).unavailable_reason() is None else backend
+
+
+def _between_slices(keeper: Keeper | None, interruption: Interruption, stopped_by: str | None) -> str | None:
+    """Write a checkpoint where one is due, or the training ends; and say whether it is to end."""
+    if stopped_by is None and interruption.number is not None:
+        stopped_by = INTERRUPT
+    if keeper is not None and (stopped_by is not None or keeper.is_due):
+        keeper.save(is_last=stopped_by is not None)
+    return stopped_by
+
+
+def _interrupted(model: Model, keeper: Keeper | None, number: int) -> TrainingInterrupted:
+    report, folder = model.report, keeper.folder if keeper is not None and keeper.has_kept else None
+    assert report is not None, "a training leaves a report"
+    further = "nothing was kept to go on from" if folder is None else f"resume=True goes on from {folder}"
+    return TrainingInterrupted(
+        f"the training was interrupted after {counted(report.epochs, 'epoch')}: {further}.", model, folder, number
+    )
 
 
 def _finished(training: Training, backend: Backend, reason: str, seconds_compile: float, stopped_by: str) -> Model:
