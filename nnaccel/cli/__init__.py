@@ -15,13 +15,15 @@ from nnaccel.cli.demo import demo
 from nnaccel.cli.estimate import estimate
 from nnaccel.cli.info import info
 from nnaccel.cli.predict import predict
-from nnaccel.cli.screen import printable
+from nnaccel.cli.screen import complain
 from nnaccel.cli.train import train
 from nnaccel.cli.warmup import warmup
 from nnaccel.errors import BackendUnavailable, InputError
 from nnaccel.version import VERSION
 
 BAD_INPUT, NO_BACKEND, INTERRUPTED = 2, 3, 130
+_ENDS = {129: "the terminal was closed.", INTERRUPTED: "interrupted.", 143: "terminated."}
+"""What to say of the signals that end a command, by exit code."""
 
 app = typer.Typer(
     name="nnaccel",
@@ -64,7 +66,7 @@ def options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the program and exit: 0 when all went well, 2 for bad input, 3 for a backend that can't run here.
+    """Run the program and exit: 0 when all went well, 2 for bad input, 3 for a backend that can't run here, 130 on Ctrl-C.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ def run(arguments: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code: int = app(arguments, standalone_mode=False) or 0
-        return _complain("interrupted.", INTERRUPTED) if code == INTERRUPTED else code
+        return _complain(_ENDS[code], code) if code in _ENDS else code
     except InputError as error:
         return _complain(str(error), BAD_INPUT)
     except BackendUnavailable as error:
@@ -97,5 +99,8 @@ def run(arguments: list[str]) -> int:
 
 def _complain(sentence: str, code: int) -> int:
     # Called without arguments, a command answers with its help instead of a sentence.
-    typer.echo(sentence if sentence.startswith("Usage:") else printable(f"nnaccel: {sentence}"), err=True)
+    if sentence.startswith("Usage:"):
+        typer.echo(sentence, err=True)
+    else:
+        complain(sentence)
     return code

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import inspect
 import math
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from nnaccel.cli.screen import printable
+from nnaccel.cli.screen import printable, send_nowhere
 from nnaccel.errors import InputError
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -226,10 +225,10 @@ class Speaker:
             return
         try:
             print(printable(line), file=self.stream, flush=True)
-        except BrokenPipeError:
-            # Nobody listens any more, as behind `| head`; the work goes on, and what Python flushes at its end goes nowhere.
+        except OSError:
+            # Nobody listens any more, as behind `| head` or where a terminal was closed; the work goes on.
             self._quiet = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+            send_nowhere(self.stream)
 
 
 def speaker(quiet: bool, stdout_taken: bool) -> Speaker:

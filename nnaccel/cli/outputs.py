@@ -2,12 +2,12 @@
 
 import csv
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnaccel.errors import check
+from nnaccel.errors import InputError, check
 from nnaccel.files import check_writable, is_same, written_whole
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Outputs:
             "--plot needs matplotlib: pip install 'nnaccel[plot]'.",
         )
 
-    def write(self, model: "Model", title: str) -> Iterator[Path]:
-        """Write them, and name each when it is written."""
+    def write(self, model: "Model", title: str) -> tuple[list[Path], InputError | None]:
+        """Write them; which were written, and what was wrong with the first that couldn't be."""
         assert model.report is not None, "train() leaves a report"
         history = model.report.history
         writers: list[tuple[Path | None, Callable[[Path], Any]]] = [
@@ -58,10 +58,15 @@ class Outputs:
             (self.plot, lambda path: write_plot(path, history, title)),
             (self.log, lambda path: write_log(path, history)),
         ]
+        written, failure = [], None
         for path, write in writers:
             if path is not None:
-                write(path)
-                yield path
+                try:
+                    write(path)
+                    written.append(path)
+                except InputError as error:
+                    failure = failure or error
+        return written, failure
 
 
 def check_no_input(path: Path, *inputs: str | Path | None) -> None:

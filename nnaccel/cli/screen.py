@@ -1,6 +1,7 @@
 """What the commands show: a line of progress, times, and a small plot of a curve."""
 
 import math
+import os
 import sys
 import time
 import unicodedata
@@ -38,18 +39,40 @@ class ProgressLine:
             return
         self._shown = now
         if self._terminal:
-            self._stream.write("\r" + text.ljust(self._width))
-            self._width = len(text)
+            width, self._width = self._width, len(text)
+            self._write("\r" + text.ljust(width))
         else:
-            self._stream.write(text + "\n")
-        self._stream.flush()
+            self._write(text + "\n")
 
     def clear(self) -> None:
         """Leave an empty line for what comes next."""
         if self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
-            self._stream.flush()
+            self._write("\r" + " " * self._width + "\r")
             self._width = 0
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            # The terminal was closed, or nobody listens any more: the work goes on.
+            self._silent = True
+            send_nowhere(self._stream)
+
+
+def send_nowhere(stream: TextIO) -> None:
+    """Let all further output to a stream that nobody reads any more go nowhere, also what Python flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def complain(sentence: str) -> None:
+    """Say on stderr what went wrong, if anybody listens."""
+    try:
+        print(printable(f"nnaccel: {sentence}"), file=sys.stderr, flush=True)
+    except OSError:
+        send_nowhere(sys.stderr)
 
 
 def printable(text: str) -> str:

@@ -158,7 +158,7 @@ def score_lines(scores: Assessment, task: str, on: str) -> list[str]:
     return lines
 
 
-_ENDS = {"time limit": "the time limit", "callback": "a callback"}
+_ENDS = {"time limit": "the time limit", "callback": "a callback", "interrupt": "an interruption"}
 _CONSTANTS = {"classification": "the most frequent class", "multilabel": "the frequencies of the labels"}
 
 

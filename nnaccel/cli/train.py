@@ -1,5 +1,7 @@
 """`nnaccel train`: from a table to a trained network, its score on rows that it hasn't seen, and a model file."""
 
+import contextlib
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +11,16 @@ import typer
 
 from nnaccel.cli import options
 from nnaccel.cli.further import held_out_before, trained_on
+from nnaccel.cli.interrupts import EXIT_CODE, answered
+from nnaccel.cli.keeping import CheckpointOptions, warnings_said
 from nnaccel.cli.ready import Ready, make_ready
-from nnaccel.cli.screen import ProgressLine, duration
+from nnaccel.cli.screen import ProgressLine, complain, duration
 from nnaccel.cli.training_options import TrainOptions
 from nnaccel.errors import InputError
 
 if TYPE_CHECKING:
     from nnaccel.assessment import Assessment
+    from nnaccel.interruption import TrainingInterrupted
     from nnaccel.model import Model
     from nnaccel.progress import Status
     from nnaccel.report import TrainingReport
@@ -30,6 +35,8 @@ def train(
         Path | None, typer.Option(metavar="FILE", help="Draw loss and metrics: FILE.png, .svg, .pdf.")
     ] = None,
     log: Annotated[Path | None, typer.Option(metavar="FILE", help="Each epoch's numbers: FILE.csv or .jsonl.")] = None,
+    *,
+    kept: CheckpointOptions,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
@@ -41,15 +48,19 @@ def train(
     # What can be known to be wrong is said before the work, not after it.
     outputs = Outputs(out, plot, log)
     outputs.check(data, wanted.validation, wanted.target)
+    keeping = kept.arguments()
     ready = make_ready(data, wanted, say)
-    model = _fit(ready, wanted.backend, ProgressLine(say.stream, silent=quiet), out)
+    for line in kept.describe():
+        say(line)
+    model, interrupted = _fit(ready, wanted.backend, keeping, say, quiet, out)
     scores = assess_training(model, ready.prepared, ready.metrics)
     record = _record(ready, wanted)
     model = _recorded(model, ready, scores, record)
     assert model.report is not None, "train() leaves a report"
     # First what is to last: whoever reads the lines below may have gone.
-    written = list(outputs.write(model, ready.source.name))
-    _note(ready, model.report)
+    written, failure = outputs.write(model, ready.source.name)
+    if interrupted is None and kept.resume is None:
+        _note(ready, model.report)
     if ready.before is not None and not held_out_before(ready.before, record):
         say(
             f"note       rows held out now may be among those that {wanted.init} was trained on, which flatters its score"
@@ -58,22 +69,43 @@ def train(
         say(line)
     for path in written:
         say(f"written    {path}")
+    if interrupted is not None:
+        say(kept.how_to_go_on(interrupted.checkpoint is not None))
     if as_json:
         _print_json(ready, model, scores, out)
+    if failure is not None:
+        lost = out is not None and out not in written
+        raise InputError(f"{failure} {_where_it_is(model, kept.folder)}" if lost else str(failure))
+    if interrupted is not None:
+        raise typer.Exit(EXIT_CODE + interrupted.signal)
 
 
-def _fit(ready: Ready, backend: str, progress: ProgressLine, out: Path | None) -> "Model":
-    """Train; where the loss diverges, save the best epoch before saying so."""
+def _fit(
+    ready: Ready, backend: str, keeping: Mapping[str, Any], say: options.Speaker, quiet: bool, out: Path | None
+) -> "tuple[Model, TrainingInterrupted | None]":
+    """Train; what there is where that is interrupted; where the loss diverges, save the best epoch before saying so."""
+    from nnaccel.interruption import TrainingInterrupted
     from nnaccel.loop import TrainingDiverged
     from nnaccel.training import train
 
+    progress = ProgressLine(say.stream, silent=quiet)
+
+    def tell(sentence: str) -> None:
+        progress.clear()
+        complain(sentence)
+
     try:
-        return train(
-            ready.network,
-            **ready.arguments(),
-            backend=backend,
-            report=lambda status: progress.show(_status_line(status)),
-        )
+        with answered(tell), warnings_said(tell):
+            model = train(
+                ready.network,
+                **ready.arguments(),
+                **keeping,
+                backend=backend,
+                report=lambda status: progress.show(_status_line(status)),
+            )
+        return model, None
+    except TrainingInterrupted as error:
+        return error.model, error
     except TrainingDiverged as error:
         if out is None or error.model is None:
             raise
@@ -81,6 +113,17 @@ def _fit(ready: Ready, backend: str, progress: ProgressLine, out: Path | None) -
         raise InputError(f"{error} That epoch's model is saved as {out}.") from error
     finally:
         progress.clear()
+
+
+def _where_it_is(model: "Model", folder: Path | None) -> str:
+    """Where a model that couldn't be written can be had."""
+    if folder is not None:
+        return f"Nothing is lost: --resume {folder} ends at once, and writes it elsewhere."
+    with contextlib.suppress(InputError, OSError):
+        elsewhere = Path(tempfile.mkdtemp()) / "model.safetensors"
+        model.save(elsewhere)
+        return f"The model is saved as {elsewhere}."
+    return "Nor can it be written to the folder for temporary files."
 
 
 def _record(ready: Ready, wanted: TrainOptions) -> dict[str, str | None]:
