@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnaccel.backends import choose_backend, get_backend
+from nnaccel.backends import fastest_by, get_backend
 from nnaccel.cost import Workload
 from nnaccel.estimation import BackendEstimate, estimate
 from nnaccel.network import Network
@@ -111,7 +111,7 @@ def workloads(count: int, seed: int = 0) -> list[Workload]:
 
 def outcomes(workload: Workload, backends: Sequence[str], profile: MachineProfile) -> Iterator[Outcome]:
     """One training on each backend."""
-    chosen = choose_backend("auto", workload).backend.name
+    chosen = fastest_by(profile, workload)[0]
     said = {name: _said(workload, name, profile) for name in backends}
     assignment = synthetic_assignment(workload, MOST_BYTES)
     plan = replace(workload.plan, optimizer=replace(workload.plan.optimizer, learning_rate=RATE))
@@ -119,7 +119,7 @@ def outcomes(workload: Workload, backends: Sequence[str], profile: MachineProfil
     # All of them once, and then again: what the machine does for a while then shows as spread.
     runs: dict[str, list[float]] = {name: [] for name in backends}
     kernels = {}
-    for name in backends * 2:
+    for name in [*backends, *backends]:
         backend = get_backend(name)
         program = backend.compile(plan)
         training, kernels[name] = assignment.begin(backend, program), program.kernel

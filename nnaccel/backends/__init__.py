@@ -15,7 +15,7 @@ from nnaccel.arrays import Array, Namespace
 from nnaccel.cost import Workload, epoch_seconds
 from nnaccel.errors import BackendUnavailable, InputError
 from nnaccel.plan import Plan
-from nnaccel.profile import stored_profile
+from nnaccel.profile import MachineProfile, stored_profile
 from nnaccel.program import Program, ReferenceProgram
 
 _MOST_PROGRAMS = 64
@@ -163,17 +163,25 @@ def choose_backend(name: str = "auto", workload: Workload | None = None) -> Choi
     return (workload and _fastest(workload)) or _usual()
 
 
+def fastest_by(profile: MachineProfile, workload: Workload) -> list[str]:
+    """The backends that a profile knows for such trainings, the fastest first."""
+    measured = {name: known for name, known in profile.backends.items() if name in backend_names()}
+    seconds = {name: epoch_seconds(workload, known) for name, known in measured.items()}
+    return sorted((name for name in seconds if seconds[name] > 0), key=seconds.__getitem__)
+
+
 def _fastest(workload: Workload) -> Choice | None:
     """The fastest by the profile of this machine, if it has one that knows such trainings."""
     profile = stored_profile()
-    measured = {} if profile is None else profile.backends
-    seconds = {name: epoch_seconds(workload, known) for name, known in measured.items() if name in backend_names()}
-    ranking = sorted((name for name in seconds if seconds[name] > 0), key=seconds.__getitem__)
+    if profile is None:
+        return None
+    ranking = fastest_by(profile, workload)
+    times = {name: f"{epoch_seconds(workload, profile.backends[name]):.2g} s" for name in ranking}
     for place, name in enumerate(ranking):
         if name not in _instances and backend_class(name).unavailable_reason() is not None:
             continue
-        others = [f", {other} {seconds[other]:.2g} s" for other in ranking[place + 1 :]]
-        reason = f"auto: by this machine's profile an epoch takes {seconds[name]:.2g} s{''.join(others)}"
+        others = [f", {other} {times[other]}" for other in ranking[place + 1 :]]
+        reason = f"auto: by this machine's profile an epoch takes {times[name]}{''.join(others)}"
         return Choice(get_backend(name), reason)
     return None
 

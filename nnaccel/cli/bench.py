@@ -59,6 +59,9 @@ def bench(
     estimators: Annotated[
         bool, typer.Option("--estimators", help="Instead: MLPClassifier beside scikit-learn's, from import to predict.")
     ] = False,
+    estimates: Annotated[
+        bool, typer.Option("--estimates", help="Instead: how good nnaccel estimate is, on trainings drawn at random.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare the RESULT files with the first of them.")
     ] = False,
@@ -101,20 +104,8 @@ def bench(
         check_writable(out)
     if results or compare:
         measuring = (
-            backend,
-            peers,
-            case,
-            optimizer,
-            data,
-            target,
-            score,
-            threads,
-            rounds,
-            quick,
-            scaling,
-            estimators,
-            out,
-        )
+            backend, peers, case, optimizer, data, target, score, threads, rounds, quick, scaling, estimators, estimates, out,
+        )  # fmt: skip
         check(
             not any(measuring), "nothing is measured where RESULT files are given: leave out what says how to measure."
         )
@@ -122,7 +113,7 @@ def bench(
         return
     wishes = bench_run.Wishes(
         backend, Settings(options.names(case), options.names(optimizer), peers, threads, rounds, quick),
-        data, target, score, scaling, estimators,
+        data, target, score, scaling, estimators, estimates,
     )  # fmt: skip
     result = bench_run.run(wishes, bench_run.Ways(say, quiet, out, plot, report))
     if as_json:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nnaccel.backends import Backend, backend_class, backend_names, choose_backend, get_backend
-from nnaccel.bench import estimators, keeping, scaling, scaling_view
+from nnaccel.bench import estimates, estimators, keeping, scaling, scaling_view
 from nnaccel.bench.conditions import read_conditions
 from nnaccel.bench.goal import DIGITS, Goal, open_goal
 from nnaccel.bench.peers import Skipped
 from nnaccel.bench.suite import Settings, Suite
 from nnaccel.bench.text import case_lines, goal_lines, skipped_lines, summary_lines
+from nnaccel.calibration import calibrate
 from nnaccel.cli import bench_files
 from nnaccel.cli.options import Speaker, names
 from nnaccel.cli.screen import ProgressLine, duration
@@ -33,7 +34,7 @@ class Wishes:
     data, target : str, optional
         What to learn.
     score : float, optional
-    scaling, estimators : bool
+    scaling, estimators, estimates : bool
         These instead of the suite.
     """
 
@@ -44,6 +45,7 @@ class Wishes:
     score: float | None = None
     scaling: bool = False
     estimators: bool = False
+    estimates: bool = False
 
     def __post_init__(self) -> None:
         given, chosen = self.settings, self.settings.cases or self.settings.optimizers
@@ -57,6 +59,13 @@ class Wishes:
             "--estimators has its own cases: leave out --scaling, --case, --optimizer, --peers, --threads and what is to be "
             "learnt.",
         )
+        check(
+            not self.estimates
+            or not (
+                self.scaling or self.estimators or given.peers or chosen or learns or given.threads or given.rounds
+            ),
+            "--estimates draws its own trainings: leave out all but --backend and --quick.",
+        )
         check(self.target is None or self.data is not None, "--target is a column of --data: give both.")
         check(not self.backend or bool(names(self.backend)), "--backend takes a name such as cpu.")
 
@@ -66,6 +75,8 @@ class Wishes:
         settings = self.settings
         if self.scaling or self.estimators:
             return "scaling" if self.scaling else "estimators"
+        if self.estimates:
+            return "part" if self.backend or settings.quick else "estimates"
         if settings.cases or settings.optimizers or self.backend or self.data or settings.threads or settings.rounds:
             return "part"
         return "quick" if settings.quick else "peers" if settings.peers else "suite"
@@ -157,11 +168,13 @@ def run(wishes: Wishes, ways: Ways) -> dict[str, Any]:
     backends, unavailable = wishes.backends()
     if wishes.estimators:
         return _contest(wishes, ways)
-    goal = None if wishes.scaling else wishes.goal()
+    goal = None if wishes.scaling or wishes.estimates else wishes.goal()
     for backend in backends:
         ways.say(f"backend    {backend.name}: {backend.device}")
     for line in skipped_lines(unavailable):
         ways.say(line)
+    if wishes.estimates:
+        return _estimate([backend.name for backend in backends], wishes, ways)
     if wishes.scaling:
         # Each point has its own number of threads, which a limit around all would override.
         return _scale(backends[0], wishes, ways)
@@ -229,6 +242,32 @@ def _contest(wishes: Wishes, ways: Ways) -> dict[str, Any]:
         ways.keep(estimators.describe(found, conditions))
     ways.tell()
     return estimators.describe(found, conditions)
+
+
+def _estimate(names: list[str], wishes: Wishes, ways: Ways) -> dict[str, Any]:
+    """Calibrate, predict and train; an interruption leaves what is in the file."""
+    conditions, found = read_conditions(), list[estimates.Outcome]()
+    ways.open(wishes.kind, conditions["machine"])
+    profile = calibrate(report=lambda line: ways.progress.show(f"calibrating: {line}"))
+    ways.progress.clear()
+    for line in profile.summary():
+        ways.say(f"profile    {line}")
+    ways.say(estimates.HEAD)
+    for workload in estimates.workloads(estimates.QUICK_COUNT if wishes.settings.quick else estimates.COUNT):
+        ways.progress.show(f"training of {workload.plan.network.parameter_count:,} parameters")
+        outcomes = list(estimates.outcomes(workload, names, profile))
+        ways.progress.clear()
+        for outcome in outcomes:
+            ways.say(estimates.outcome_line(outcome))
+        found += outcomes
+        ways.keep(estimates.describe(found, profile, conditions))
+    ways.say()
+    for line in estimates.summary_lines(found):
+        ways.say(line)
+    result = estimates.describe(found, profile, conditions)
+    ways.tell()
+    ways.report(result)
+    return result
 
 
 def _scale(backend: Backend, wishes: Wishes, ways: Ways) -> dict[str, Any]:
