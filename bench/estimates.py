@@ -89,8 +89,8 @@ class Outcome:
 
     @property
     def spread(self) -> float:
-        """By how much a run differs from their mean, as a part."""
-        return abs(self.actual_s - self.again_s) / 2 / self._mean
+        """By how much both runs differ, as a part of their mean."""
+        return abs(self.actual_s - self.again_s) / self._mean
 
     @property
     def _mean(self) -> float:

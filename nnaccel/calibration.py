@@ -34,7 +34,7 @@ TRIALS = 36
 SMALL_TRIALS = 6
 """The same for networks so small that there is little to tell apart."""
 
-TRIAL_SECONDS = 0.05
+TRIAL_SECONDS = 0.06
 
 MOST_SECONDS = 0.02
 """A step that would take longer at `SLOW` isn't tried."""
@@ -44,6 +44,12 @@ SLOW = 2e10
 
 DATA_BYTES = 1 << 24
 """So much data a trial has, as far as its rows allow: more than most caches hold."""
+
+PASSES = 3
+"""So many times the backends take turns: what a machine does for some seconds then doesn't hit one of them alone."""
+
+PAUSE = 0.15
+"""Seconds before each turn, in which the threads of the one before go to sleep: those of OpenBLAS spin for some 0.1 s."""
 
 LEAST_STEPS = 4
 """So many steps a trial has at least."""
@@ -80,12 +86,16 @@ def calibrate(name: str | None = None, report: Callable[[str], None] | None = No
     MachineProfile
     """
     machine, say = read_machine(), report or (lambda line: None)
-    backends, drifts = {}, []
-    for backend_name in backend_names():
-        if backend_class(backend_name).unavailable_reason() is None:
-            backend = get_backend(backend_name)
-            backends[backend_name], drift = _measure_backend(backend, machine, say)
-            drifts.append(drift)
+    names = [name for name in backend_names() if backend_class(name).unavailable_reason() is None]
+    started = {name: _started(get_backend(name), machine) for name in names}
+    sessions = {name: _Session(get_backend(name), started[name]) for name in names}
+    for number in range(PASSES):
+        for name, session in sessions.items():
+            say(f"{name}, pass {number + 1} of {PASSES}")
+            time.sleep(PAUSE)
+            session.measure(number)
+    drifts = [session.drift() for session in sessions.values()]
+    backends = {name: session.profile() for name, session in sessions.items()}
     cores = machine.quota_cores or float(machine.affinity_cores)
     processor = machine.processor or machine.architecture
     return MachineProfile(
@@ -99,31 +109,50 @@ def calibrate(name: str | None = None, report: Callable[[str], None] | None = No
     )
 
 
-def _measure_backend(backend: Backend, machine: Machine, say: Callable[[str], None]) -> tuple[BackendProfile, float]:
-    """The profile of a backend, and how much the same steps took longer or shorter from one moment to another."""
+def _started(backend: Backend, machine: Machine) -> BackendProfile:
+    """The profile of a backend, but for what its steps take."""
     fused = backend.compile(random_plan(np.random.default_rng(0), "float32")).kernel != "reference"
-    vector_bytes = host.tile().vector_bytes if fused else 0
-    profile = BackendProfile(
+    return BackendProfile(
         device=backend.device,
         fused=fused,
-        vector_bytes=vector_bytes,
+        vector_bytes=host.tile().vector_bytes if fused else 0,
         threads=machine.usable_cores(),
         setup_s=min(process_seconds(backend.name) for _ in range(2)),
-        epoch_s=0.0,
+        epoch_s=_epoch_seconds(backend),
         metric_s=_metric_seconds(),
     )
-    coefficients, ratios, first = {}, [], []
-    for regime, workloads in _workloads(profile):
-        say(f"{backend.name}, {regime}")
-        measured = [_measure(workload, backend, regime, vector_bytes) for workload in workloads]
-        first.append(_measure(workloads[0], backend, regime, vector_bytes).seconds / measured[0].seconds)
-        coefficients[regime] = fit(measured)
-        ratios += left_out_ratios(measured)
-    low, high = np.quantile(ratios, [0.1, 0.9]).tolist()
-    profile = replace(profile, coefficients=coefficients, ratios=(low, high), epoch_s=_epoch_seconds(backend))
-    # Of two values the difference is the square root of 2 times as large as each is off the mean; half of a normal
-    # distribution lies within 0.6745 standard deviations.
-    return profile, float(np.median(np.abs(np.log(first))) / math.sqrt(2) / 0.6745)
+
+
+class _Session:
+    """The trials of one backend, in all its regimes."""
+
+    def __init__(self, backend: Backend, started: BackendProfile) -> None:
+        self._backend, self._started = backend, started
+        self._workloads = dict(_workloads(started))
+        self._measured: dict[str, list[Measured]] = {regime: [] for regime in self._workloads}
+
+    def measure(self, number: int) -> None:
+        """One of the passes: every so manieth trial of each regime."""
+        for regime, workloads in self._workloads.items():
+            self._measured[regime] += [self._trial(regime, workload) for workload in workloads[number::PASSES]]
+
+    def drift(self) -> float:
+        """By how much the first trial of each regime takes longer or shorter by now."""
+        again = {regime: self._trial(regime, workloads[0]) for regime, workloads in self._workloads.items()}
+        changes = [math.log(again[regime].seconds / self._measured[regime][0].seconds) for regime in again]
+        # Of two values the difference is the square root of 2 times as large as each is off the mean; half of a normal
+        # distribution lies within 0.6745 standard deviations.
+        return float(np.median(np.abs(changes)) / math.sqrt(2) / 0.6745)
+
+    def profile(self) -> BackendProfile:
+        """What all passes together say."""
+        ratios = [ratio for measured in self._measured.values() for ratio in left_out_ratios(measured)]
+        low, high = np.quantile(ratios, [0.1, 0.9]).tolist()
+        coefficients = {regime: fit(measured) for regime, measured in self._measured.items()}
+        return replace(self._started, coefficients=coefficients, ratios=(low, high))
+
+    def _trial(self, regime: str, workload: Workload) -> Measured:
+        return _measure(workload, self._backend, regime, self._started.vector_bytes)
 
 
 def fit(measured: Sequence[Measured]) -> dict[str, float]:
