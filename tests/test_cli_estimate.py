@@ -231,6 +231,7 @@ def test_it_asks_about_what_train_would_train(command, estimate, monkeypatch, se
     asked = dict(estimate.given)
     assert (asked.pop("budget"), asked.pop("backends"), list(asked.pop("machines"))) == (None, None, [])
     assert told.pop("backend") == "auto"
+    assert [told.pop(name) for name in ("checkpoint", "every", "resume")] == [None, 60.0, False]
     assert asked.keys() == told.keys()
     for name in ("X", "y", "sample_weight"):
         np.testing.assert_array_equal(asked.pop(name), told.pop(name))
@@ -246,7 +247,7 @@ def test_train_and_estimate_take_the_same_options(command):
     def names(name):
         return set(re.findall(r"^  (--[a-z-]+)", command(name, "--help")[1], re.MULTILINE))
 
-    outputs = {"--out", "--plot", "--log"}
+    outputs = {"--out", "--plot", "--log", "--checkpoint", "--every", "--resume"}
     assert names("train") - outputs < names("estimate")
     assert not outputs & names("estimate")
     expected = {f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)} - {"--time-column"}
