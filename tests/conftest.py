@@ -8,7 +8,7 @@ from nnaccel import profile
 from nnaccel.backends import backend_class, backend_names, get_backend
 from nnaccel.cli import run
 
-pytest.register_assert_rewrite("tests.tolerance", "tests.strict_backend")
+pytest.register_assert_rewrite("tests.pairs_of_estimators", "tests.strict_backend", "tests.tolerance")
 
 from tests.strict_backend import ReadOnlyBackend, StrictBackend  # noqa: E402
 
