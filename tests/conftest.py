@@ -10,6 +10,7 @@ from nnaccel.cli import run
 
 pytest.register_assert_rewrite("tests.pairs_of_estimators", "tests.strict_backend", "tests.tolerance")
 
+from tests.cuda_stand_in_backend import CudaOnCpuBackend  # noqa: E402
 from tests.strict_backend import ReadOnlyBackend, StrictBackend  # noqa: E402
 
 # Tests shall neither write into the user's records nor depend on what was measured of this machine.
@@ -17,21 +18,24 @@ os.environ["NNACCEL_RECORDS"] = "off"
 profile.STORED = "profile-for-tests.json"
 
 _FOR_TESTS = {"strict": StrictBackend(), "read_only": ReadOnlyBackend()}
+_MORE = {"cuda_on_cpu": CudaOnCpuBackend}
 
 
 def _parameter(name):
     return pytest.param(name, marks=[pytest.mark.cuda] if name == "cuda" else [])
 
 
-@pytest.fixture(scope="session", params=[_parameter(name) for name in (*backend_names(), *_FOR_TESTS)])
+@pytest.fixture(scope="session", params=[_parameter(name) for name in (*backend_names(), *_FOR_TESTS, *_MORE)])
 def backend(request):
-    """Every backend that can run here, found by its file; and two more with arrays that tolerate no carelessness."""
+    """Every backend that can run here, found by its file; two more with arrays that tolerate no carelessness; and cuda's
+    programs without a GPU."""
     if request.param in _FOR_TESTS:
         return _FOR_TESTS[request.param]
-    reason = backend_class(request.param).unavailable_reason()
+    found = _MORE.get(request.param) or backend_class(request.param)
+    reason = found.unavailable_reason()
     if reason is not None:
         pytest.skip(reason)
-    return get_backend(request.param)
+    return found() if request.param in _MORE else get_backend(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,8 @@ class Backend(ABC):
         The name of its file.
     xp : namespace
         The array-API namespace of its library.
+    has_devices : bool
+        Whether it can be created for one of several devices, by its number.
 
     Raises
     ------
@@ -41,6 +43,7 @@ class Backend(ABC):
 
     name: ClassVar[str]
     xp: Namespace
+    has_devices: ClassVar[bool] = False
 
     def __init__(self) -> None:
         reason = self.unavailable_reason()
@@ -125,10 +128,15 @@ def backend_class(name: str) -> type[Backend]:
 def get_backend(name: str) -> Backend:
     """The backend of this name, created at the first call.
 
+    Parameters
+    ----------
+    name : str
+        One of `backend_names()`; "cuda:1" is cuda on its second device.
+
     Raises
     ------
     InputError
-        If there is no backend of this name.
+        If there is no backend of this name, or it has no devices to choose from.
     BackendUnavailable
         If it can't run here.
 
@@ -139,8 +147,18 @@ def get_backend(name: str) -> Backend:
     """
     with _instances_lock:
         if name not in _instances:
-            _instances[name] = backend_class(name)()
+            _instances[name] = _created(name)
         return _instances[name]
+
+
+def _created(name: str) -> Backend:
+    kind, colon, ordinal = name.partition(":")
+    found = backend_class(kind)
+    if not colon:
+        return found()
+    if not (found.has_devices and ordinal.isdecimal()):
+        raise InputError(f"unknown device {name!r}; a device is chosen as in cuda:1.")
+    return found(int(ordinal))  # type: ignore[call-arg]
 
 
 def choose_backend(name: str = "auto", workload: Workload | None = None) -> Choice:
