@@ -461,6 +461,14 @@ def test_every_number_is_checked(tmp_path, name, value):
         read_checkpoint(path, FRAME)
 
 
+def test_a_whole_epoch_of_steps_is_an_epoch(tmp_path):
+    path, whole = tmp_path / "checkpoint-000001.safetensors", changed("step", 4)
+    progress = replace(whole.progress, log=[np.zeros((4, 3))])
+    write_checkpoint(path, replace(whole, progress=progress, state=replace(whole.state, count=16)))
+    with pytest.raises(InputError, match="it has more steps than an epoch"):
+        read_checkpoint(path, FRAME)
+
+
 # --- disks and folders that fail ---
 
 
@@ -546,8 +554,10 @@ def test_a_limit_of_the_system_loses_nothing(kept):
     assert result(fit(checkpoint=kept, resume=True)) == result(fit())
 
 
-def test_a_training_that_diverges_leaves_its_last_sound_checkpoint(folder, always):
-    options = {"optimizer": "sgd,learning_rate=1e30", "loss": "mean_squared_error", "every": 0}
+@pytest.mark.parametrize("rate", ["1e30", "1e60"])
+def test_a_training_that_diverges_leaves_its_last_sound_checkpoint(folder, always, rate):
+    """By the larger rate the first step makes parameters infinite, which no loss has shown yet."""
+    options = {"optimizer": f"sgd,learning_rate={rate}", "loss": "mean_squared_error", "every": 0}
     x, y = problem()["X"], problem()["X"] * 3
     net = Network(4, [Dense(6, "relu"), Dense(4)])
     messages = []
@@ -556,6 +566,7 @@ def test_a_training_that_diverges_leaves_its_last_sound_checkpoint(folder, alway
             train(net, x, y, **(BASE | options), checkpoint=folder, resume=resume)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
+    assert len(names(folder)) == (1 if rate == "1e30" else 0)
 
 
 # --- how often ---

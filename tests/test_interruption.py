@@ -258,7 +258,7 @@ SLOW = """
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_in_a_slow_step_it_says_what_it_waits_for_and_a_second_signal_ends_it(number):
-    with python(SLOW, 2**31 - 1) as process:
+    with python(SLOW, 100_000_000) as process:
         assert process.stdout.readline() == "native\n"
         process.send_signal(number)
         assert process.stdout.readline().startswith("it stops once the step under way is done")
@@ -308,6 +308,9 @@ def test_a_closed_terminal_ends_no_training(tmp_path):
     with Path("/dev/full").open("w") as full:
         assert subprocess.run([*command, "--epochs", "41"], stdout=full, stderr=full).returncode == 0
     assert nnaccel.load(out).report.epochs == 41
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run([*command, "--epochs", "none"], stdout=full, stderr=full).returncode == 2
+        assert subprocess.run([*command[:4], "no-such-file.csv"], stdout=full, stderr=full).returncode == 2
 
 
 def test_a_progress_line_on_a_terminal_that_has_gone_ends_no_training(tmp_path):
