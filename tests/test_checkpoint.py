@@ -697,8 +697,8 @@ KILLED = """
                     safe = place
                 else:
                     slices.append(place)
-            left = [path.name for path in folder.iterdir() if path.suffix == ".safetensors"] if folder.exists() else []
-            assert len(left) <= 3, left
+        # Each sitting that was killed before it could remove the oldest has left that to the next one.
+        assert len(list(folder.iterdir())) == 2
         os.waitpid(sitting(trainings, None, whole, None), 0)
         assert out.read_text() == whole.read_text(), "a bit differs"
         trainings += 1
