@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from nnaccel.backends import get_backend
+from nnaccel.backends.cuda import gpu_of
 from tests import cuda_on_cpu
 
 
@@ -26,6 +28,31 @@ class Fibers:
                     np.testing.assert_array_equal(other, first, err_msg=f"{name}: the order of threads matters")
                 if argument.flags.writeable:
                     argument[...] = first
+
+
+class Graphics:
+    """A GPU; arrays are copied there and back."""
+
+    def __init__(self, dtype):
+        self.dtype, self._queue = dtype, gpu_of(get_backend("cuda")).queue(dtype)
+
+    def run(self, name, grid, block, *arguments):
+        """The same."""
+        with self._queue.working():
+            memory = {id(a): self._queue.allocate(a.nbytes) for a in arguments if isinstance(a, np.ndarray)}
+            for argument in arguments:
+                if isinstance(argument, np.ndarray):
+                    self._queue.upload(memory[id(argument)].ptr, np.ascontiguousarray(argument))
+            self._queue.launch(name, grid, block, [self._plain(a, memory) for a in arguments])
+            for argument in arguments:
+                if isinstance(argument, np.ndarray) and argument.flags.writeable:
+                    argument[...] = self._queue.download(memory[id(argument)].ptr, np.empty_like(argument, order="C"))
+            self._queue.synchronize()
+
+    def _plain(self, argument, memory):
+        if argument is None or isinstance(argument, np.ndarray):
+            return np.uint64(0 if argument is None else memory[id(argument)].ptr)
+        return np.int32(argument) if isinstance(argument, int) else argument
 
 
 def _plain(argument, copies):

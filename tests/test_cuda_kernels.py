@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nnaccel.activations import as_activation
+from nnaccel.backends import backend_class
 from nnaccel.dropout import DropoutSource
 from nnaccel.gpu import geometry
 from nnaccel.gpu.records import LOSS, MASK_NUMBERS, RULE, SLICE, STEP_NUMBERS, loss_record, rule_record
@@ -21,7 +22,7 @@ from nnaccel.optimizers import L2, as_optimizer
 from nnaccel.plan import Plan
 from nnaccel.reference import GradientSums, update
 from tests import cuda_on_cpu
-from tests.cuda_machines import Fibers
+from tests.cuda_machines import Fibers, Graphics
 from tests.problems import targets_for
 from tests.test_kernel_optimizer import OPTIMIZERS
 from tests.test_reference import ACTIVATION_TEXTS, EXTREMES, LOSS_TEXTS
@@ -35,10 +36,15 @@ needs_compiler = pytest.mark.skipif(cuda_on_cpu.compiler() is None, reason="no C
 every_shape = pytest.mark.parametrize(("rows", "columns"), SHAPES)
 
 
-@pytest.fixture(params=[pytest.param("fibers", marks=needs_compiler)])
+@pytest.fixture(params=[pytest.param("fibers", marks=needs_compiler), pytest.param("gpu", marks=pytest.mark.cuda)])
 def place(request):
     """Where kernels run."""
-    return {"fibers": Fibers}[request.param]
+    if request.param == "fibers":
+        return Fibers
+    reason = backend_class("cuda").unavailable_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    return Graphics
 
 
 @pytest.fixture(params=DTYPES)

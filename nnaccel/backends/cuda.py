@@ -70,13 +70,16 @@ class CudaBackend(Backend):
             device.synchronize()
 
     def make_program(self, plan: Plan) -> Program:
-        if not is_known(plan):
-            return super().make_program(plan)
-        self._gpu = self._gpu or Gpu(self._cupy, self._ordinal)
-        return CudaProgram(plan, self._gpu)
+        return CudaProgram(plan, gpu_of(self)) if is_known(plan) else super().make_program(plan)
 
     def _current(self) -> Any:
         return self._cupy.cuda.Device(self._ordinal)
+
+
+def gpu_of(backend: CudaBackend) -> Gpu:
+    """The device of a backend, with the kernels and products that its programs use, made ready at the first call."""
+    backend._gpu = backend._gpu or Gpu(backend._cupy, backend._ordinal)
+    return backend._gpu
 
 
 def _device_reason(runtime: Any) -> str | None:
