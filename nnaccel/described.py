@@ -77,10 +77,17 @@ def named_entries(described: Any, key: str, kind: type[T]) -> dict[str, T]:
 def _of_kind(value: Any, key: str, kind: type[T]) -> T:
     if kind is float:
         # What JSON can't write was written as null.
-        value = math.nan if value is None else float(value) if type(value) is int else value
+        value = math.nan if value is None else _as_float(value) if type(value) is int else value
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{key!r} is not {_NAMES.get(kind, 'an object')}")
     return value
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # JSON has whole numbers of any length
+        return math.inf if value > 0 else -math.inf
 
 
 def _finite(value: Any) -> Any:

@@ -3,6 +3,7 @@
 A profile is JSON. It holds no host or user names, and nothing in it is ever executed; `read_profile` checks all of it.
 """
 
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -23,6 +24,12 @@ KIND = "nnaccel machine profile"
 
 MOST_BYTES = 1 << 20
 """A profile is far shorter; a longer file is none."""
+
+MOST_COUNT = 1 << 62
+"""No number of threads, or of bytes, is larger."""
+
+MOST_VECTOR_BYTES = 1 << 16
+"""No vector is longer: those of the longest that there are have 256 bytes."""
 
 STORED = "profile.json"
 """The name in the cache folder of the profile of this machine."""
@@ -80,7 +87,11 @@ class BackendProfile:
         """
         numbers = {name: _amount(described, name) for name in ("setup_s", "epoch_s", "metric_s")}
         whole = {name: _count(described, name) for name in ("vector_bytes", "threads", "device_bytes")}
+        if whole["vector_bytes"] > MOST_VECTOR_BYTES:
+            raise ValueError("'vector_bytes' is more than any vector has")
         transfer = entry(described, "transfer_bytes_per_s", float)
+        if transfer <= 0:
+            raise ValueError("'transfer_bytes_per_s' is not above 0")
         regimes = entry(described, "coefficients", dict)
         coefficients = {name: named_entries(regimes, name, float) for name in regimes}
         if not all(0 <= value < math.inf for terms in coefficients.values() for value in terms.values()):
@@ -219,7 +230,7 @@ def store_profile(profile: MachineProfile) -> Path:
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror or error}.") from error
     write_profile(path, profile)
-    _known.clear()
+    _as_of.cache_clear()
     return path
 
 
@@ -230,18 +241,16 @@ def stored_profile() -> MachineProfile | None:
         facts = path.stat()
     except (OSError, InputError):
         return None
-    key = (str(path), facts.st_mtime_ns, facts.st_size)
-    if key not in _known:
-        _known.clear()
-        try:
-            _known[key] = read_profile(path)
-        except InputError:
-            _known[key] = None
-    return _known[key]
+    return _as_of(path, facts.st_mtime_ns, facts.st_size)
 
 
-_known: dict[tuple[str, int, int], MachineProfile | None] = {}
-"""The stored profile as it was read last: choosing a backend asks for it again and again."""
+@functools.lru_cache(maxsize=1)
+def _as_of(path: Path, changed_ns: int, size: int) -> MachineProfile | None:
+    """The profile in a file that was last changed then: choosing a backend asks for it again and again, in any thread."""
+    try:
+        return read_profile(path)
+    except InputError:
+        return None
 
 
 def _stored_at() -> Path:
@@ -260,6 +269,6 @@ def _amount(described: Any, key: str) -> float:
 
 def _count(described: Any, key: str) -> int:
     value = entry(described, key, int)
-    if value < 0:
-        raise ValueError(f"{key!r} is no number of 0 or more")
+    if not 0 <= value <= MOST_COUNT:
+        raise ValueError(f"{key!r} is no number of 0 or more, or too large")
     return value

@@ -48,6 +48,17 @@ DAMAGES = {
     "negative cores": (lambda d: with_entry(d, -1, "cores"), "'cores'"),
     "no time": (lambda d: with_entry(d, None, "backends", "cpu", "setup_s"), "'setup_s'"),
     "half a thread": (lambda d: with_entry(d, 0.5, "backends", "cpu", "threads"), "'threads'"),
+    "too many threads": (lambda d: with_entry(d, 10**400, "backends", "cpu", "threads"), "'threads'"),
+    "a time too long for a float": (lambda d: with_entry(d, 10**400, "backends", "cpu", "setup_s"), "'setup_s'"),
+    "vectors as long as a file": (lambda d: with_entry(d, 10**30, "backends", "cpu", "vector_bytes"), "'vector_bytes'"),
+    "a way to the device that takes forever": (
+        lambda d: with_entry(d, 0, "backends", "cpu", "transfer_bytes_per_s"),
+        "'transfer_bytes_per_s' is not above 0",
+    ),
+    "a way to the device that takes less than no time": (
+        lambda d: with_entry(d, -1e9, "backends", "cpu", "transfer_bytes_per_s"),
+        "'transfer_bytes_per_s' is not above 0",
+    ),
     "regimes in a list": (lambda d: with_entry(d, [1], "backends", "cpu", "coefficients"), "'coefficients'"),
     "a negative coefficient": (
         lambda d: with_entry(d, -1.0, "backends", "cpu", "coefficients", "float32 reference", "step"),
