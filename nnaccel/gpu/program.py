@@ -3,7 +3,7 @@
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -111,6 +111,7 @@ class CudaRun(Run):
             self._prepare_state()
             self._make_room(room)
             self._reserve("slice", slice_bytes)
+            self._place("slice", self._memory["slice"].ptr)
         self.replace(rows)
         self.restore(state)
 
@@ -236,6 +237,25 @@ class CudaRun(Run):
         self._forget()
         self._memory.clear()
         self._sizes.clear()
+
+    def products_alone(self, rows: int, steps: int) -> Callable[[], None]:
+        """All products of so many steps with batches of so many rows, and nothing else: what a benchmark compares steps with."""
+        with self._queue.working():
+            self._make_room(rows)
+            products = [each for each in train_step(self._scene, rows) if not isinstance(each, Launch)]
+            self._do(products)
+            size = min(steps, STEPS_OF_A_GRAPH) if self._captures else 0
+            graph = self._queue.capture(lambda: self._do(products * size)) if size else None
+
+        def run() -> None:
+            with self._queue.working():
+                whole, rest = divmod(steps, size) if size else (0, steps)
+                for _ in range(whole):
+                    self._queue.replay(graph)
+                self._do(products * rest)
+                self._queue.synchronize()
+
+        return run
 
     # --- steps ---
 
