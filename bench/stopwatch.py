@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 PAUSE = 0.12
-"""Seconds before each turn, in which the threads of the one before go to sleep: those of OpenBLAS spin for some 0.1 s."""
+"""Seconds before each turn, in which the threads of the one before go to sleep: those of OpenBLAS spin for some 0.1 s.
+
+This thread stays awake: a core that has slept takes some time to reach its full speed, which would count against the quick.
+"""
 
 LEAST_SECONDS = 0.02
-"""A turn goes on for so long: a core that has slept takes some time to reach its full speed."""
+"""A turn goes on for so long: the other cores have slept."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +111,18 @@ def _one_round(
     gc.disable()
     try:
         for name, turn in turns.items():
-            time.sleep(pause)
+            _stay_awake(pause)
             seconds[name] = _average(turn, clock, least_seconds)
     finally:
         if collecting:
             gc.enable()
     return seconds
+
+
+def _stay_awake(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
 
 
 def _average(turn: Turn, clock: Callable[[], float], least_seconds: float) -> float:
