@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -89,8 +90,9 @@ class Affordable:
     Attributes
     ----------
     epochs, rows : int
+        Of the rows, those to train on; what is held out grows with them.
     hidden : tuple of int, optional
-        None where there is no hidden layer.
+        None where there is no hidden layer, or not even layers of one unit fit.
     """
 
     epochs: int
@@ -152,14 +154,20 @@ class Estimate:
         Raises
         ------
         InputError
-            If not even one epoch of one row does, or the backend couldn't be tried.
+            If not even one epoch of one row does, or the backend couldn't be tried, or the time is no time.
         """
+        check(0 < seconds < math.inf, f"a time to fit into is a number of seconds above 0, not {seconds}.")
         chosen = self.backends[self.choice]
         check(chosen.per_epoch_s > 0, f"how long a training takes on {self.choice} isn't known: {chosen.reason}.")
         left = seconds - chosen.setup_s
         check(left > 0, f"{seconds:g} s are too short: {self.choice} needs {chosen.setup_s:.2g} s to be ready.")
         share = left / (chosen.per_epoch_s * self.epochs)
-        return Affordable(int(left / chosen.per_epoch_s), int(self.rows * share), self._hidden(share))
+        found = Affordable(int(left / chosen.per_epoch_s), int(self.rows * share), self._hidden(share))
+        check(
+            found.epochs > 0 or found.rows > 0 or found.hidden is not None,
+            f"{seconds:g} s are too short: {self.choice} needs {chosen.setup_s:.2g} s to be ready, and more for an epoch.",
+        )
+        return found
 
     def _hidden(self, share: float) -> tuple[int, ...] | None:
         """The widths, all changed by one factor, at which an epoch takes this part of what it takes now, or less."""
@@ -168,7 +176,9 @@ class Estimate:
         if not widths or len(widths) != len(layers) - 1:
             return None
         low, high, now = 0.0, 1.0, self._cost(widths)
-        while self._cost(_scaled(widths, high)) < share * now and high < 2**10:
+        if self._cost(_scaled(widths, low)) > share * now:
+            return None
+        while self._cost(_scaled(widths, high)) <= share * now:
             low, high = high, 2 * high
         for _ in range(20):
             middle = (low + high) / 2
@@ -236,8 +246,10 @@ def estimate(
     >>> 0 < outlook.backends["cpu"].low_s <= outlook.backends["cpu"].total_s <= outlook.backends["cpu"].high_s
     True
     """
+    names = backend_names() if backends is None else _names(backends)
+    check(budget is None or 0 < budget < math.inf, f"the budget must be a number of seconds above 0, not {budget}.")
+    others = _machines(machines)
     assignment, workload = _assigned(network, X, y, rows, settings)
-    names = backend_names() if backends is None else list(backends)
     epochs, found = assignment.recipe.epochs, {}
     for name in names:
         found[name] = _here(name, assignment, workload, budget, report or (lambda line: None))
@@ -245,7 +257,7 @@ def estimate(
     recipe = assignment.recipe
     return Estimate(
         backends=found,
-        machines={one.name: _there(one, workload, epochs, names) for one in machines},
+        machines={one.name: _there(one, workload, epochs, names) for one in others},
         choice=choice.backend.name,
         why=choice.reason,
         break_even=_break_even(workload, [name for name in names if found[name].available]),
@@ -266,6 +278,7 @@ def _assigned(network: Network, X: Any, y: Any, rows: int | None, given: dict[st
         check(y is not None, "estimate takes y beside X.")
         assignment = assign(network, X, y, **settings)
         return assignment, assignment.workload
+    check(y is None, "estimate takes X beside y; without X, a number of rows alone.")
     check(is_whole(rows, 2), f"without X and y, estimate takes a number of rows, 2 or more, not {rows!r}.")
     assert rows is not None
     loss = as_loss(settings["loss"] or default_loss(np.arange(2), network.output_shape[0]))
@@ -280,9 +293,12 @@ def _assigned(network: Network, X: Any, y: Any, rows: int | None, given: dict[st
     random = random_rows(network.input_shape, network.output_shape[0], loss, rows, dtype, most_bytes)
     assignment = assign(network, random.x, random.targets, **settings | {"loss": loss})
     tried = assignment.workload
-    held_out = rows * tried.validation_rows // len(random.x)
-    batch_size = min(settings["batch_size"] or rows, rows - held_out)
-    workload = replace(tried, rows=rows - held_out, validation_rows=held_out, batch_size=batch_size)
+    # A set of its own is as it is, however many rows there are to train on.
+    apart = tried.rows == len(random.x)
+    held_out = tried.validation_rows if apart else rows * tried.validation_rows // len(random.x)
+    training = rows if apart else rows - held_out
+    batch_size = min(settings["batch_size"] or training, training)
+    workload = replace(tried, rows=training, validation_rows=held_out, batch_size=batch_size)
     check(tried.batch_size == batch_size, f"batches of {batch_size:,} rows are too long to be tried.")
     return assignment, workload
 
@@ -291,7 +307,7 @@ def _here(
     name: str, assignment: Assignment, workload: Workload, budget: float | None, report: Callable[[str], None]
 ) -> BackendEstimate:
     """By a trial on this machine."""
-    missing = backend_class(name).unavailable_reason()
+    missing = backend_class(_kind(name)).unavailable_reason()
     if missing is not None:
         return BackendEstimate(False, missing.rstrip("."))
     report(f"trying {name}")
@@ -330,7 +346,9 @@ def _there(
 ) -> dict[str, BackendEstimate]:
     """By the profile of another machine."""
     return {
-        name: _projected(known, machine, workload, epochs) for name, known in machine.backends.items() if name in names
+        name: _projected(known, machine, workload, epochs)
+        for name, known in machine.backends.items()
+        if name in map(_kind, names)
     }
 
 
@@ -365,7 +383,9 @@ def _break_even(workload: Workload, names: Sequence[str]) -> str:
         seconds = {
             name: step_seconds(replace(workload, batch_size=2**power), profile) for name, profile in known.items()
         }
-        winner = min(seconds, key=lambda name: seconds[name] if seconds[name] > 0 else math.inf)
+        if not all(one > 0 for one in seconds.values()):
+            return ""
+        winner = min(seconds, key=seconds.__getitem__)
         if not fastest or fastest[-1][1] != winner:
             fastest.append((2**power, winner))
     (_, first), *changes = fastest
@@ -378,7 +398,31 @@ def _break_even(workload: Workload, names: Sequence[str]) -> str:
 
 def _known(name: str) -> BackendProfile | None:
     profile = stored_profile()
-    return None if profile is None else profile.backends.get(name)
+    return None if profile is None else profile.backends.get(_kind(name))
+
+
+def _kind(name: str) -> str:
+    """The backend, of a name that may say on which of its devices."""
+    return name.partition(":")[0]
+
+
+def _names(backends: Iterable[str]) -> list[str]:
+    check(not isinstance(backends, str), f"backends takes a list of names, such as [{backends!r}].")
+    names = list(dict.fromkeys(backends))
+    check(bool(names), "backends names none: leave it out for all.")
+    return names
+
+
+def _machines(machines: Iterable[MachineProfile]) -> list[MachineProfile]:
+    """Those to project to, each with a name of its own."""
+    others = list(machines)
+    check(
+        all(isinstance(one, MachineProfile) for one in others),
+        "machines takes profiles: nnaccel.profile.read_profile(path) reads one.",
+    )
+    twice = [name for name, count in Counter(one.name for one in others).items() if count > 1]
+    check(not twice, f"several machines are called {', '.join(map(repr, twice))}: give each a name of its own.")
+    return others
 
 
 def _scaled(widths: Sequence[int], factor: float) -> list[int]:

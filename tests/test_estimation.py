@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nnaccel import Dense, InputError, Network, estimate, estimation, trial
+from nnaccel.backends import Choice, backend_class, get_backend
 from nnaccel.calibration import Measured, fit, left_out_ratios
 from nnaccel.cost import Workload, terms_of_step
 from nnaccel.described import to_json
@@ -90,7 +91,15 @@ def test_fewer_random_rows_stand_for_more(tried, monkeypatch) -> None:
         ({"rows": 10.5}, "number of rows"),
         ({"rows": 10, "X": np.zeros((10, 20)), "y": np.zeros(10, int)}, "not both"),
         ({"X": np.zeros((10, 20))}, "y beside X"),
+        ({"rows": 10, "y": np.zeros(10, int)}, "X beside y"),
         ({"rows": 100, "epochs": 0}, "epochs"),
+        ({"rows": 100, "budget": 0}, "budget"),
+        ({"rows": 100, "budget": -1.0}, "budget"),
+        ({"rows": 100, "budget": math.nan}, "budget"),
+        ({"rows": 100, "backends": "cpu"}, r"such as \['cpu'\]"),
+        ({"rows": 100, "backends": []}, "names none"),
+        ({"rows": 100, "machines": ["laptop.json"]}, "read_profile"),
+        ({"rows": 100, "machines": [make_machine(), make_machine()]}, "'a machine'"),
         ({"rows": 100, "backends": ["gpu"]}, "unknown backend"),
     ],
 )
@@ -166,6 +175,45 @@ def test_what_fits_into_a_time(tried) -> None:
     assert affordable.hidden[0] in (15, 16)
     with pytest.raises(InputError, match="too short"):
         found.within(0.4)
+
+
+def test_a_validation_set_of_its_own_takes_no_rows_away(tried) -> None:
+    apart = np.zeros((100, 20)), np.arange(100) % 2
+    found = estimate(NETWORK, rows=1000, validation=apart, backends=["cpu"])
+    assert (found.rows, found.workload.validation_rows) == (1000, 100)
+
+
+def test_what_does_not_fit_into_a_time_is_not_said_to(tried) -> None:
+    found = estimate(NETWORK, rows=640, epochs=50, batch_size=64, backends=["cpu"])
+    # A single unit costs an eighth of eight: of 5 s that is left of 0.1 s nothing.
+    assert found.within(0.5 + 0.1).hidden is None
+    with pytest.raises(InputError, match="too short"):
+        found.within(0.5 + 1e-6)
+    for no_time in (0.0, math.nan, math.inf):
+        with pytest.raises(InputError, match="above 0"):
+            found.within(no_time)
+
+
+def test_widths_are_not_cut_off(tried) -> None:
+    found = estimate(NETWORK, rows=640, epochs=1, batch_size=64, backends=["cpu"])
+    # Without a profile the cost is in proportion to the width.
+    (width,) = found.within(0.5 + 0.1 * 5000).hidden
+    assert width == pytest.approx(8 * 5000, rel=0.01)
+
+
+def test_a_profile_that_does_not_know_the_dtype_names_no_winner(tried) -> None:
+    store_profile(make_machine(cpu=make_profile(), numba=make_profile(True, 1, coefficients={})))
+    assert estimate(NETWORK, rows=1000, dtype="float64").break_even == ""
+
+
+def test_a_device_may_be_named(tried, monkeypatch) -> None:
+    monkeypatch.setattr(estimation, "get_backend", lambda name: None)
+    monkeypatch.setattr(estimation, "choose_backend", lambda name: Choice(get_backend("cpu"), "as asked for"))
+    monkeypatch.setattr(backend_class("cuda"), "unavailable_reason", classmethod(lambda cls: None))
+    there = make_machine(cuda=make_profile())
+    found = estimate(NETWORK, rows=100, backends=["cuda:1"], machines=[there])
+    assert found.backends["cuda:1"].available
+    assert list(found.machines["a machine"]) == ["cuda"]
 
 
 def test_networks_without_hidden_layers_have_no_width_to_change(tried) -> None:
