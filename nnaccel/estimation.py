@@ -188,7 +188,8 @@ class Estimate:
     def _cost(self, widths: Sequence[int]) -> float:
         """What an epoch costs at these widths: seconds by the stored profile, or else multiply-adds."""
         plan = self.workload.plan
-        layers = [replace(layer, units=width) for layer, width in zip(plan.network.layers, widths, strict=False)]
+        hidden = [layer for layer in plan.network.layers[:-1] if isinstance(layer, Dense)]
+        layers = [replace(layer, units=width) for layer, width in zip(hidden, widths, strict=True)]
         network = Network(plan.network.input_shape, [*layers, plan.network.layers[-1]])
         workload = replace(self.workload, plan=replace(plan, network=network))
         known = _known(self.choice)

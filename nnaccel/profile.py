@@ -13,7 +13,7 @@ from typing import Any
 
 from nnaccel.described import entry, named_entries, to_json
 from nnaccel.errors import InputError, check
-from nnaccel.files import first_sentence, reading, written_whole
+from nnaccel.files import check_writable, first_sentence, reading, written_whole
 from nnaccel.kernels.cache import Unusable, folder
 from nnaccel.version import VERSION
 
@@ -85,8 +85,8 @@ class BackendProfile:
         ValueError
             If something is missing, of another type, or no number that a measurement could give.
         """
-        numbers = {name: _amount(described, name) for name in ("setup_s", "epoch_s", "metric_s")}
-        whole = {name: _count(described, name) for name in ("vector_bytes", "threads", "device_bytes")}
+        numbers: dict[str, Any] = {name: _amount(described, name) for name in ("setup_s", "epoch_s", "metric_s")}
+        numbers |= {name: _count(described, name) for name in ("vector_bytes", "threads", "device_bytes")}
         if whole["vector_bytes"] > MOST_VECTOR_BYTES:
             raise ValueError("'vector_bytes' is more than any vector has")
         transfer = entry(described, "transfer_bytes_per_s", float)
@@ -106,7 +106,6 @@ class BackendProfile:
             coefficients=coefficients,
             ratios=(low, high),
             **numbers,
-            **whole,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -224,13 +223,28 @@ def store_profile(profile: MachineProfile) -> Path:
     InputError
         If it can't be written.
     """
+    path = place_to_store()
+    write_profile(path, profile)
+    _as_of.cache_clear()
+    return path
+
+
+def place_to_store() -> Path:
+    """Where the profile of this machine is kept: a file in a folder that is there.
+
+    Raises
+    ------
+    InputError
+        If it can't be written.
+    """
     path = _stored_at()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror or error}.") from error
-    write_profile(path, profile)
-    _as_of.cache_clear()
+        raise InputError(
+            f"{path} can't be written: {error.strerror or error}; NNACCEL_CACHE_DIR can name another folder."
+        ) from error
+    check_writable(path)
     return path
 
 

@@ -27,6 +27,9 @@ from nnaccel.report import TrainingReport
 LEAST_SECONDS = 0.1
 """A training that is over sooner says more of the moment than of the estimate."""
 
+LEAST_EPOCHS = 20
+"""Of a training that ended in the middle of one: what is left over then counts for less than one in so many."""
+
 MOST_ESTIMATES = 200
 
 MOST_BYTES = 1 << 20
@@ -82,12 +85,12 @@ class Record:
         ValueError
             If something is missing or of another type.
         """
-        texts = {name: entry(described, name, str) for name in ("time", "backend", "source")}
-        numbers = {name: entry(described, name, float) for name in ("predicted_s", "actual_s", "low", "high")}
-        counts = {name: entry(described, name, int) for name in ("epochs", "rows", "batch_size", "parameters")}
-        if not all(value > 0 for value in numbers.values()):
+        values: dict[str, Any] = {name: entry(described, name, str) for name in ("time", "backend", "source")}
+        values |= {name: entry(described, name, float) for name in _TIMES}
+        values |= {name: entry(described, name, int) for name in ("epochs", "rows", "batch_size", "parameters")}
+        if not all(values[name] > 0 for name in _TIMES):
             raise ValueError("its times are no times")
-        return Record(**texts, **numbers, **counts)
+        return Record(**values)
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,8 @@ def note_estimate(backend: str, workload: Workload, per_epoch_s: float, bounds: 
 
 def note_training(report: TrainingReport, plan: Plan, rows: int, batch_size: int, validation_rows: int) -> None:
     """Write down what was said of a training and what it took, if anything was. Never raises: nothing depends on it."""
-    if not _wanted() or report.seconds < LEAST_SECONDS or not report.epochs:
+    whole = report.stopped_by != "time limit" or report.epochs >= LEAST_EPOCHS
+    if not _wanted() or report.seconds < LEAST_SECONDS or not report.epochs or not whole:
         return
     settings = report.settings
     watched = bool(validation_rows or settings.get("early stopping")) or settings["schedule"].startswith("plateau")
@@ -193,7 +197,8 @@ def note_training(report: TrainingReport, plan: Plan, rows: int, batch_size: int
 def _as_said(found: Any) -> tuple[str, float, float, float] | None:
     """What an estimate that was kept had said."""
     with contextlib.suppress(ValueError):
-        return ("trial", *(entry(found, name, float) for name in ("per_epoch_s", "low", "high")))
+        per_epoch_s, low, high = (entry(found, name, float) for name in ("per_epoch_s", "low", "high"))
+        return "trial", per_epoch_s, low, high
     return None
 
 
@@ -234,5 +239,7 @@ def _key(backend: str, workload: Workload) -> str:
 def _wanted() -> bool:
     return os.environ.get("NNACCEL_RECORDS", "").lower() not in ("off", "0", "no", "false")
 
+
+_TIMES = ("predicted_s", "actual_s", "low", "high")
 
 _ESTIMATES, _RECORDS = "estimates.json", "records.jsonl"
