@@ -4,8 +4,10 @@
 """
 
 import importlib
+import os
 import pkgutil
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
@@ -51,6 +53,7 @@ class Backend(ABC):
             raise BackendUnavailable(f"backend {self.name} can't run here: {reason}")
         self._programs: dict[Plan, Program] = {}
         self._lock = threading.Lock()
+        _every_backend.add(self)
 
     @classmethod
     @abstractmethod
@@ -95,8 +98,21 @@ class Choice(NamedTuple):
     reason: str
 
 
+_every_backend: weakref.WeakSet[Backend] = weakref.WeakSet()
 _instances: dict[str, Backend] = {}
 _instances_lock = threading.Lock()
+
+
+def _forget() -> None:
+    """In a new process nobody will open the locks that its parent's threads held."""
+    global _instances_lock
+    _instances_lock = threading.Lock()
+    for backend in _every_backend:
+        backend._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def backend_names() -> list[str]:
@@ -183,9 +199,14 @@ def choose_backend(name: str = "auto", workload: Workload | None = None) -> Choi
 
 def fastest_by(profile: MachineProfile, workload: Workload) -> list[str]:
     """The backends that a profile knows for such trainings, the fastest first."""
-    measured = {name: known for name, known in profile.backends.items() if name in backend_names()}
-    seconds = {name: epoch_seconds(workload, known) for name, known in measured.items()}
-    return sorted((name for name in seconds if seconds[name] > 0), key=seconds.__getitem__)
+    return list(_times(profile, workload))
+
+
+def _times(profile: MachineProfile, workload: Workload) -> dict[str, float]:
+    """The seconds of an epoch by backend, the fastest first."""
+    names = backend_names()  # looked up once: it reads a folder
+    seconds = {name: epoch_seconds(workload, known) for name, known in profile.backends.items() if name in names}
+    return dict(sorted(((name, one) for name, one in seconds.items() if one > 0), key=lambda item: item[1]))
 
 
 def _fastest(workload: Workload) -> Choice | None:
@@ -193,13 +214,12 @@ def _fastest(workload: Workload) -> Choice | None:
     profile = stored_profile()
     if profile is None:
         return None
-    ranking = fastest_by(profile, workload)
-    times = {name: f"{epoch_seconds(workload, profile.backends[name]):.2g} s" for name in ranking}
-    for place, name in enumerate(ranking):
+    times = _times(profile, workload)
+    for place, name in enumerate(times):
         if name not in _instances and backend_class(name).unavailable_reason() is not None:
             continue
-        others = [f", {other} {times[other]}" for other in ranking[place + 1 :]]
-        reason = f"auto: by this machine's profile an epoch takes {times[name]}{''.join(others)}"
+        others = [f", {other} {times[other]:.2g} s" for other in list(times)[place + 1 :]]
+        reason = f"auto: by this machine's profile an epoch takes {times[name]:.2g} s{''.join(others)}"
         return Choice(get_backend(name), reason)
     return None
 
