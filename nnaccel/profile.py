@@ -87,7 +87,7 @@ class BackendProfile:
         """
         numbers: dict[str, Any] = {name: _amount(described, name) for name in ("setup_s", "epoch_s", "metric_s")}
         numbers |= {name: _count(described, name) for name in ("vector_bytes", "threads", "device_bytes")}
-        if whole["vector_bytes"] > MOST_VECTOR_BYTES:
+        if numbers["vector_bytes"] > MOST_VECTOR_BYTES:
             raise ValueError("'vector_bytes' is more than any vector has")
         transfer = entry(described, "transfer_bytes_per_s", float)
         if transfer <= 0:

@@ -33,12 +33,13 @@ def calibrate(
     """
     from nnaccel.described import to_json
     from nnaccel.files import check_writable
-    from nnaccel.profile import store_profile, write_profile
+    from nnaccel.profile import place_to_store, store_profile, write_profile
 
     say = options.speaker(quiet, as_json)
     if out is not None:
         check(out.suffix == ".json", f"--out takes a file named *.json, not {out}.")
         check_writable(out)
+    place_to_store()
     profile = _measure(name, ProgressLine(say.stream, silent=quiet))
     # Only now that it is whole, so that an interrupted measurement leaves the old one.
     written = [store_profile(profile)]
