@@ -318,6 +318,10 @@ def test_what_to_measure(command, estimate, with_machines):
         ([*SHAPE, "--machine", "foreign.json"], "foreign.json can't be read as a machine profile"),
         ([*SHAPE, "--machine", "a.json", "--machine", "a.json"], "are both of 'laptop': give each machine a name"),
         (["iris", "--accuracy"], "--accuracy tells of trainings that are over: leave out DATA"),
+        ([*SHAPE, "--accuracy"], "leave out --rows, --features and --classes, or --accuracy"),
+        (["--within", "1h", "--accuracy"], "leave out --within, or --accuracy"),
+        (["--epochs", "5", "--budget", "1s", "--accuracy"], "leave out --budget and --epochs, or --accuracy"),
+        (["--machine", "nothing.json", "--accuracy"], "leave out --machine, or --accuracy"),
         (["nothing.csv"], "there is no file nothing.csv"),
     ],
 )
@@ -497,6 +501,14 @@ def test_an_interrupt_leaves_the_old_profile(command, calibrate, home):
 def test_calibrate_refuses_before_it_measures(command, calibrate, arguments, told):
     calibrate[0] = AssertionError("it measured")
     assert told in sentence(command("calibrate", *arguments))
+
+
+def test_calibrate_measures_nothing_that_could_not_be_kept(command, calibrate, home):
+    calibrate[0] = AssertionError("it measured")
+    home.write_text("a file where the folder should be")
+    told = sentence(command("calibrate", "--out", "laptop.json"))
+    assert f"{home / profile.STORED} can't be written: " in told
+    assert "NNACCEL_CACHE_DIR" in told
 
 
 def test_calibrate_shows_its_progress(command, calibrate, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -76,7 +77,16 @@ def test_without_an_estimate_the_profile_has_said_something() -> None:
     assert not record.is_within
 
 
-@pytest.mark.parametrize("report", [make_report(seconds=0.01), make_report(epochs=0)])
+LATE, EARLY = (replace(make_report(epochs=epochs), stopped_by="time limit") for epochs in (records.LEAST_EPOCHS, 1))
+
+
+def test_what_a_time_limit_cut_off_counts_if_little_is_left_over() -> None:
+    note_estimate("cpu", Workload(PLAN, 100, 10), 0.1, (0.8, 1.25))
+    note_training(LATE, PLAN, 100, 10, 0)
+    assert accuracy().count == 1
+
+
+@pytest.mark.parametrize("report", [make_report(seconds=0.01), make_report(epochs=0), EARLY])
 def test_what_says_nothing_is_not_kept(report) -> None:
     note_estimate("cpu", Workload(PLAN, 100, 10), 0.6, (0.8, 1.25))
     note_training(report, PLAN, 100, 10, 0)

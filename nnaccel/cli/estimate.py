@@ -101,7 +101,10 @@ def estimate(
 
     say = options.speaker(quiet, as_json)
     if accuracy:
-        check(data is None, "--accuracy tells of trainings that are over: leave out DATA, or --accuracy.")
+        ways_given = {"DATA": data, "--within": within, "--machine": machine, "--budget": budget}
+        given = [name for name, value in ways_given.items() if value]
+        given += [*_changed(wanted), *_changed(shape)]
+        check(not given, f"--accuracy tells of trainings that are over: leave out {_listed(given)}, or --accuracy.")
         _show_accuracy(say, as_json)
         return
     # What can be known to be wrong is said before the work, not after it.
