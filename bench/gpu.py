@@ -28,7 +28,9 @@ from nnaccel.bench.keeping import keep, kept_path, make_results_folder
 from nnaccel.bench.stopwatch import Timing, Turn, rounds
 from nnaccel.errors import InputError
 from nnaccel.files import first_sentence
+from nnaccel.gpu.products import BIAS, BIAS_GRADIENT, Products, forward_product, weight_product
 from nnaccel.gpu.program import CudaProgram
+from nnaccel.plan import DTYPES
 from nnaccel.program import TrainingState
 
 FORMAT, VERSION = "nnaccel-gpu", 1
@@ -160,6 +162,16 @@ def describe_case(case: Case, entries: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
+def product_facts(products: Products) -> dict[str, bool]:
+    """What the library of products can bring along, by dtype."""
+    facts = {}
+    for dtype in DTYPES:
+        for make, extra in ((forward_product, BIAS), (weight_product, BIAS_GRADIENT)):
+            # The address is only looked at for what it is aligned to.
+            facts[f"{extra} in {dtype}"] = products.prepare(make(128, 512, 256, dtype, extra), 1 << 20) is not None
+    return facts
+
+
 def run_tests(root: Path = ROOT) -> dict[str, Any]:
     """The outcome of `pytest -m cuda`; its last lines say what failed."""
     if not (root / "tests").is_dir():
@@ -220,7 +232,10 @@ def _benchmark(result: dict[str, Any], path: Path) -> None:
     missing = {peer.name: peer.missing() for peer in GPU_PEERS}
     contenders = [BackendContender(backend), *(peer for peer in GPU_PEERS if missing[peer.name] is None)]
     program = backend.compile(GPU_CASES[0].plan())
-    result["device"] = {"name": backend.device, "kernel": program.kernel, "reason": getattr(program, "reason", "")}
+    result["device"] = {
+        "name": backend.device, "kernel": program.kernel, "reason": getattr(program, "reason", ""),
+        "products": product_facts(program.gpu.products) if isinstance(program, CudaProgram) else {},
+    }  # fmt: skip
     result["skipped"] = [{"name": name, "reason": reason} for name, reason in missing.items() if reason]
     result["notes"], result["results"] = {peer.name: peer.note for peer in GPU_PEERS}, []
     for found in measure_cases(GPU_CASES, contenders, BENCHMARK_SECONDS, lambda line: print(line, flush=True)):

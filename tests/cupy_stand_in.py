@@ -62,7 +62,7 @@ class CupyStandIn:
         self.library = CublasLtStandIn(unsupported, submit=lambda work: self.submit("product", work))
         runtime = SimpleNamespace(
             memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyAsync=self._copy, memsetAsync=self._fill,
-            memGetInfo=lambda: (self.free, 1 << 40),
+            deviceSynchronize=lambda: None, memGetInfo=lambda: (self.free, 1 << 40),
         )  # fmt: skip
         cublas = SimpleNamespace(
             sgemm=lambda *a: self._gemm(np.float32, *a), dgemm=lambda *a: self._gemm(np.float64, *a)
@@ -93,7 +93,6 @@ class CupyStandIn:
             def synchronize(self):
                 assert stand_in._capturing is None, "waiting can't be captured"
 
-        Stream.null = SimpleNamespace(synchronize=lambda: None)
         self.cuda = SimpleNamespace(
             Device=lambda ordinal: Stream(non_blocking=True), Stream=Stream, alloc=self._alloc, runtime=runtime,
             cublas=cublas, device=SimpleNamespace(get_cublas_handle=lambda: 1),

@@ -9,7 +9,16 @@ import pytest
 import nnaccel.bench.gpu
 from nnaccel.bench.cases import Case
 from nnaccel.bench.contender import BackendContender, Task
-from nnaccel.bench.gpu import GPU_CASES, PRODUCTS, describe_case, main, measure_case, measure_cases, run_tests
+from nnaccel.bench.gpu import (
+    GPU_CASES,
+    PRODUCTS,
+    describe_case,
+    main,
+    measure_case,
+    measure_cases,
+    product_facts,
+    run_tests,
+)
 from nnaccel.bench.gpu_peers import GPU_PEERS, TorchGpuTraining
 from nnaccel.described import to_json
 from tests import cuda_on_cpu
@@ -75,6 +84,16 @@ def test_the_products_alone_are_those_of_the_steps(refuses):
 
 
 @needs_compiler
+def test_what_products_bring_along_is_written_down():
+    assert product_facts(CudaOnCpuBackend(unsupported={256}).gpu.products) == {
+        "bias in float32": True,
+        "bias gradient in float32": False,
+        "bias in float64": True,
+        "bias gradient in float64": False,
+    }
+
+
+@needs_compiler
 def test_the_whole_command_writes_one_file(monkeypatch, tmp_path):
     backend = CudaOnCpuBackend()
     monkeypatch.setattr(nnaccel.bench.gpu, "backend_class", lambda name: CudaOnCpuBackend)
@@ -86,6 +105,7 @@ def test_the_whole_command_writes_one_file(monkeypatch, tmp_path):
     assert main(["--out", str(path), "--no-tests"]) == 0
     result = json.loads(path.read_text())
     assert (result["format"], result["finished"]) == ("nnaccel-gpu", True)
+    assert all(result["device"].pop("products").values())
     assert result["device"] == {
         "name": "fibers on the CPU",
         "kernel": "graph",

@@ -94,6 +94,10 @@ def test_the_number_of_a_device_chooses_it(monkeypatch):
         get_backend("cuda:2")
 
 
+def test_the_class_of_a_device_is_that_of_the_backend():
+    assert backend_class("cuda:1") is backend_class("cuda")
+
+
 @pytest.mark.parametrize("name", ["numba:1", "cuda:", "cuda:x", "cuda:-1"])
 def test_what_is_no_device_is_refused(name):
     with pytest.raises(InputError, match=f"unknown device '{name}'; a device is chosen as in cuda:1"):

@@ -423,6 +423,10 @@ for dtype in t.DTYPES:
     t.test_loss_sums(machine, 1000, True)
     for text in t.OPTIMIZERS:
         t.test_update(machine, text, {"l2": t.L2(0.2), "clip_norm": 0.3}, 0)
+from tests.cuda_stand_in_backend import CudaOnCpuBackend
+from tests.problems import problem
+from tests.test_program import FULL, trained
+trained(CudaOnCpuBackend(), problem("softmax_cross_entropy", "adam", "silu", hidden=(33, 7), **FULL))
 print("all is well")
 """
     result = sanitized(tmp_path, code)

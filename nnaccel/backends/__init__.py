@@ -127,17 +127,18 @@ def backend_names() -> list[str]:
 
 
 def backend_class(name: str) -> type[Backend]:
-    """The class of a backend, which may be asked for its `unavailable_reason`.
+    """The class of a backend, which may be asked for its `unavailable_reason`; that of "cuda:1" is that of "cuda".
 
     Raises
     ------
     InputError
         If there is no backend of this name.
     """
-    if name not in backend_names():
+    kind, _, _ = name.partition(":")
+    if kind not in backend_names():
         raise InputError(f"unknown backend {name!r}; known: auto, {', '.join(backend_names())}.")
-    module = importlib.import_module(f"{__name__}.{name}")
-    found: type[Backend] = getattr(module, f"{name.capitalize()}Backend")
+    module = importlib.import_module(f"{__name__}.{kind}")
+    found: type[Backend] = getattr(module, f"{kind.capitalize()}Backend")
     return found
 
 
@@ -168,8 +169,8 @@ def get_backend(name: str) -> Backend:
 
 
 def _created(name: str) -> Backend:
-    kind, colon, ordinal = name.partition(":")
-    found = backend_class(kind)
+    _, colon, ordinal = name.partition(":")
+    found = backend_class(name)
     if not colon:
         return found()
     if not (found.has_devices and ordinal.isdecimal()):

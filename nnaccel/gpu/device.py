@@ -83,6 +83,7 @@ class Queue:
     def __init__(self, gpu: Gpu, dtype: str) -> None:
         self._gpu, self._cupy, self._runtime = gpu, gpu.cupy, gpu.cupy.cuda.runtime
         self._kernels = gpu.kernels(dtype)
+        self._kept: list[np.ndarray] = []
         with gpu.cupy.cuda.Device(gpu.ordinal):
             self._stream = gpu.cupy.cuda.Stream(non_blocking=True)
 
@@ -97,15 +98,16 @@ class Queue:
         return self._cupy.cuda.alloc(max(1, size))
 
     def upload(self, address: Address, array: np.ndarray) -> None:
-        """Copy a contiguous array to the device; afterwards it may change."""
+        """Copy a contiguous array to the device. It must not change until all that was asked for is done."""
         if array.nbytes:
+            self._kept.append(array)  # where the device reads the host's memory itself, it may do so later
             self._copy(address, array.ctypes.data, array.nbytes, self._runtime.memcpyHostToDevice)
 
     def download(self, address: Address, array: np.ndarray) -> np.ndarray:
         """Fill a contiguous array with what the device has once all work is done."""
         if array.nbytes:
             self._copy(array.ctypes.data, address, array.nbytes, self._runtime.memcpyDeviceToHost)
-        self._stream.synchronize()
+        self.synchronize()
         return array
 
     def _copy(self, to: Address, source: Address, size: int, kind: int) -> None:
@@ -113,7 +115,7 @@ class Queue:
 
     def rows(self, x: Any) -> Any:
         """An array on the device as kernels read it: contiguous, of a dtype that they know, and computed."""
-        self._cupy.cuda.Stream.null.synchronize()
+        self._runtime.deviceSynchronize()
         if x.dtype.name not in ROW_KINDS:
             x = x.astype("float64" if x.dtype.itemsize > 4 else "float32")
         return self._cupy.ascontiguousarray(x)
@@ -154,6 +156,7 @@ class Queue:
     def synchronize(self) -> None:
         """Wait for all that was asked for."""
         self._stream.synchronize()
+        self._kept.clear()
 
 
 def _trial(gpu: Gpu) -> str:
