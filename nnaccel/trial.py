@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from nnaccel.backends import Backend
-from nnaccel.loop import Slice, Training
+from nnaccel.errors import InputError
+from nnaccel.loop import Slice, Training, TrainingDiverged
 from nnaccel.metrics import evaluate
 from nnaccel.training import Assignment
 
@@ -95,6 +96,12 @@ def try_out(assignment: Assignment, backend: Backend, budget: Callable[[float], 
             epoch_s = step_s * per_epoch + _once_an_epoch(assignment, training)
         spread = _standard_error([one.run_seconds / one.steps for one in counted])
         return Trial(started - began, started - compiled, step_s, epoch_s, spread, sum(one.seconds for one in slices))
+    except TrainingDiverged as error:
+        # What that says of the learning rate is of the trial's own.
+        raise InputError(
+            "the loss is NaN or infinite from the beginning, so there is nothing to train: the numbers in the data are too "
+            "large for this loss and dtype; scale them."
+        ) from error
     finally:
         training.run.close()
 
@@ -148,12 +155,13 @@ def _standard_error(values: list[float]) -> float:
 def process_seconds(backend: str) -> float:
     """From the start of a new process to a program that is ready: imports, and kernels that were compiled before."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", _READY, backend], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", _READY, backend, *sys.path], check=True, capture_output=True)
     return time.perf_counter() - began
 
 
 _READY = """
 import sys
+sys.path[:] = sys.argv[2:]  # nothing is imported from the folder that happens to be the current one
 from nnaccel import Adam, Dense, Network, get_backend, train
 from nnaccel.losses import MeanSquaredError
 from nnaccel.plan import Plan

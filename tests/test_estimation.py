@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -241,6 +242,22 @@ class Clockwork:
 def test_a_trial_goes_on_for_its_budget() -> None:
     steady = [Slice(10, 0.1, 0.1)] * 20
     assert len(trial._slices(Clockwork(steady), lambda step_s: 50 * step_s)) == 5
+
+
+def test_data_too_large_for_the_loss_are_blamed_and_not_the_learning_rate() -> None:
+    x = np.full((100, 20), 3e38, "float32")
+    x[::2] *= -1
+    with pytest.raises(InputError, match="scale them") as caught:
+        estimate(NETWORK, x, np.arange(100) % 2, backends=["cpu"], budget=0.01)
+    assert "learning rate" not in str(caught.value)
+
+
+def test_a_new_process_imports_nothing_from_the_current_folder(tmp_path, monkeypatch) -> None:
+    (tmp_path / "numpy.py").write_text("open('imported', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one])
+    assert trial.process_seconds("cpu") > 0
+    assert not (tmp_path / "imported").exists()
 
 
 def test_the_first_part_of_a_trial_is_not_counted() -> None:
