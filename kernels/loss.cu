@@ -75,7 +75,7 @@ __device__ inline REAL row_of_labels(
   for (int j = threadIdx.x; j < count; j += WARP) {
     const REAL shifted = outputs[j] - largest, wanted = rest + (j == label ? REAL(1) - smoothing : REAL(0));
     total += deltas[j] = exp(shifted);
-    wanted_sum += wanted * shifted;
+    wanted_sum += wanted > 0 ? wanted * shifted : REAL(0);  // which may be infinite
   }
   total = warp_sum(total);
   wanted_sum = warp_sum(wanted_sum);

@@ -355,8 +355,10 @@ def _source(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The record SOURCE of rows, and the array that it points to: a copy only where kernels can't read the original."""
     if x.dtype == np.bool_:
         x = x.view(np.uint8)
-    if x.dtype.name not in ROW_KINDS or not x.dtype.isnative or not x.flags.aligned or x.strides[1] % x.itemsize:
+    if x.dtype.name not in ROW_KINDS:
         x = np.array(x, np.float64 if x.dtype.itemsize > 4 else np.float32, order="C")
+    elif not x.dtype.isnative or not x.flags.aligned or x.strides[1] % x.itemsize:
+        x = np.array(x, x.dtype.newbyteorder("="), order="C")  # rounding is the kernels' business
     source = np.zeros(1, SOURCE)
     contiguous = x.strides[1] == x.itemsize
     source["address"], source["kind"], source["columns"] = x.ctypes.data, ROW_KINDS.index(x.dtype.name), x.shape[1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nnaccel.errors import InputError, check
+from nnaccel.errors import InputError, check, counted
 from nnaccel.files import first_sentence
 from nnaccel.losses import Loss
 
@@ -44,13 +44,13 @@ def as_features(data: Any, dtype: str = "float64") -> np.ndarray:
     return _finite(array, "X", dtype)
 
 
-def as_targets(data: Any, loss: Loss, rows: int, outputs: int) -> np.ndarray:
+def as_targets(data: Any, loss: Loss, rows: int, outputs: int, dtype: str = "float64") -> np.ndarray:
     """Targets as the loss takes them: int32 (n,) labels or float (n, outputs) numbers.
 
     Raises
     ------
     InputError
-        If they don't fit the loss, the rows or the outputs.
+        If they don't fit the loss, the rows or the outputs, or are too large for the dtype.
     """
     array = as_numbers(data, "y")
     check(len(array) == rows if array.ndim else False, f"X has {rows} rows but y has the shape {array.shape}.")
@@ -61,7 +61,7 @@ def as_targets(data: Any, loss: Loss, rows: int, outputs: int) -> np.ndarray:
         array.ndim == 2 and array.shape[1] == outputs,
         f"y has the shape {array.shape} but the network has {outputs} outputs: make the last layer as wide as y.",
     )
-    array = _finite(array, "y")
+    array = _finite(array, "y", dtype)
     low, high = loss.domain
     check(
         low <= array.min() and array.max() <= high,
@@ -70,20 +70,21 @@ def as_targets(data: Any, loss: Loss, rows: int, outputs: int) -> np.ndarray:
     return array
 
 
-def as_weights(data: Any, rows: int) -> np.ndarray | None:
+def as_weights(data: Any, rows: int, dtype: str = "float64") -> np.ndarray | None:
     """Weights of rows, float64 (n,), or None.
 
     Raises
     ------
     InputError
-        If one is negative, or all are zero.
+        If one is negative or too large for the dtype, or all are zero in it.
     """
     if data is None:
         return None
-    array = _finite(as_numbers(data, "sample_weight").astype(np.float64), "sample_weight")
+    array = _finite(as_numbers(data, "sample_weight"), "sample_weight", dtype).astype(np.float64)
     check(array.shape == (rows,), f"sample_weight must have the shape ({rows},), one for each row, not {array.shape}.")
     check(array.min() >= 0, f"sample_weight must not be negative, but row {int(np.argmin(array))} has {array.min():g}.")
-    check(array.max() > 0, "every sample_weight is zero: there is nothing to learn from.")
+    least = float(np.finfo(dtype).smallest_subnormal)
+    check(array.max() >= least, f"every sample_weight is zero in {dtype}: there is nothing to learn from.")
     return array
 
 
@@ -109,7 +110,11 @@ def as_numbers(data: Any, name: str) -> np.ndarray:
     InputError
         If they are no real numbers; `name` says what they should be.
     """
-    if isinstance(data, np.ndarray):
+    if isinstance(data, np.ma.MaskedArray):
+        gaps = int(np.ma.count_masked(data))
+        check(not gaps, f"{name} has {counted(gaps, 'masked value')}: fill the gaps first, say with {name}.filled(0).")
+        array = data.data
+    elif isinstance(data, np.ndarray):
         array = data
     elif hasattr(data, "to_numpy"):
         _check_columns(data, name)
@@ -167,7 +172,8 @@ def _as_labels(array: np.ndarray, loss: Loss, outputs: int) -> np.ndarray:
     check(
         array.ndim == 1, f"{loss.name} takes one class label for each row, so y of the shape (n,), not {array.shape}."
     )
-    labels = array.astype(np.int32)
+    with np.errstate(invalid="ignore"):  # what has no place in int32 isn't equal to what becomes of it
+        labels = array.astype(np.int32)
     check(bool((labels == array).all()), f"{loss.name} takes class labels, the whole numbers from 0 to {outputs - 1}.")
     check(
         labels.min() >= 0 and labels.max() < outputs,
@@ -184,7 +190,7 @@ def _finite(array: np.ndarray, name: str, dtype: str = "float64") -> np.ndarray:
     place = tuple(np.argwhere(~(np.abs(array) <= limit))[0])
     where = f"row {place[0]}" + (f", column {place[1]}" if array.ndim > 1 else "")
     if np.isfinite(array[place]):
-        raise InputError(
-            f"{name} has the value {array[place]:g} in {where}, too large for {dtype}: scale it, or take dtype float64."
-        )
+        wider = ", or take dtype float64" if abs(array[place]) <= np.finfo(np.float64).max else ""
+        value = np.format_float_scientific(array[place], precision=5, trim="-")
+        raise InputError(f"{name} has the value {value} in {where}, too large for {dtype}: scale it{wider}.")
     raise InputError(f"{name} has the value {array[place]} in {where}: remove or replace NaN and infinite values.")

@@ -164,7 +164,8 @@ class SoftmaxCrossEntropy(Loss):
         if self.clip:
             loss = _minus_log_clipped(xp.sum(wanted * probabilities, axis=1), xp)
         else:
-            loss = xp.log(total[:, 0]) - xp.sum(wanted * shifted, axis=1)
+            # A class that isn't wanted may have the output -inf, which times 0 would be NaN.
+            loss = xp.log(total[:, 0]) - xp.sum(wanted * xp.where(wanted > 0, shifted, xp.zeros_like(shifted)), axis=1)
         return loss, probabilities - wanted
 
     def predict(self, outputs: Array, xp: Namespace) -> Array:

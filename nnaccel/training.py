@@ -334,8 +334,8 @@ def assign(
     chosen_loss = as_loss(default_loss(y, outputs) if loss is None else loss)
     penalty = l2 if isinstance(l2, L2) else L2(l2)
     plan = Plan(network, chosen_loss, as_optimizer(optimizer), penalty, clip_norm, dtype)
-    targets = as_targets(y, chosen_loss, len(x), outputs)
-    weights = as_weights(sample_weight, len(x))
+    targets = as_targets(y, chosen_loss, len(x), outputs, dtype)
+    weights = as_weights(sample_weight, len(x), dtype)
     chosen_metrics = default_metrics(chosen_loss) if metrics is None else tuple(map(as_metric, metrics))
     check_metrics(chosen_loss, chosen_metrics)
     training_rows = np.arange(len(x), dtype=np.int32)
@@ -361,7 +361,7 @@ def assign(
         report=report,
     )
     _check_stopping_metric(recipe, held_out is not None)
-    _check_memory(plan, recipe.batch_size)
+    check_memory(plan, recipe.batch_size)
     check(threads is None or is_whole(threads, 1), f"the threads must be a whole number, 1 or more, not {threads!r}.")
     parameters = _initial_parameters(plan, initial)
     return Assignment(plan, recipe, Rows(x, targets, weights), training_rows, held_out, parameters, seed, threads)
@@ -456,7 +456,8 @@ def _read_validation(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     x = as_features(X, plan.dtype)
     _check_rows(plan.network, x)
-    return x, as_targets(y, plan.loss, len(x), plan.outputs), as_weights(weights, len(x))
+    targets = as_targets(y, plan.loss, len(x), plan.outputs, plan.dtype)
+    return x, targets, as_weights(weights, len(x), plan.dtype)
 
 
 def _check_several_classes(loss: Loss, targets: np.ndarray) -> None:
@@ -478,7 +479,8 @@ def _check_stopping_metric(recipe: Recipe, has_validation: bool) -> None:
     )
 
 
-def _check_memory(plan: Plan, batch_size: int) -> None:
+def check_memory(plan: Plan, batch_size: int) -> None:
+    """Raise `InputError` if a training takes more memory than there is: before any is taken."""
     need, there = memory_bytes(plan, batch_size), available_memory()
     check(
         need <= there,

@@ -21,10 +21,12 @@ from nnaccel.estimators.lbfgs import fit_lbfgs
 from nnaccel.estimators.optimizers import as_ours, optimizer_for
 from nnaccel.estimators.stochastic import StochasticFit
 from nnaccel.estimators.translation import activations_of, hidden_activations, network_of, plan_of
-from nnaccel.losses import Loss
+from nnaccel.losses import HalfSquaredError, Loss
 from nnaccel.optimizers import SGD, Optimizer
+from nnaccel.plan import Plan
 from nnaccel.prediction import network_outputs
 from nnaccel.program import Program
+from nnaccel.training import check_memory
 
 LINK = Identity()
 """The activation of the last layer, whose outputs the loss interprets."""
@@ -99,7 +101,9 @@ class Accelerated(BaseMultilayerPerceptron):
             self._check_domain(y)
         if first_pass:
             dtype = np.dtype(self.dtype or (X.dtype if X.dtype.kind == "f" else "float64"))
-            self._initialize(y, [X.shape[1], *hidden, self.n_outputs_], dtype)
+            units = [X.shape[1], *hidden, self.n_outputs_]
+            check_memory(Plan(network_of(self, units), HalfSquaredError(), SGD(), dtype=dtype.name), 1)  # the least
+            self._initialize(y, units, dtype)
         if self.solver == "lbfgs":
             program = self._program(SGD())
             fit_lbfgs(self, program, X, self._targets(y, program.plan.dtype), sample_weight)
