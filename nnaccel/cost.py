@@ -89,6 +89,8 @@ class Workload:
     validation_rows : int
     watched : bool
         Whether something has to happen after every epoch, so that no call spans several.
+    threads : int, optional
+        The most that it may use.
     """
 
     plan: Plan
@@ -96,6 +98,7 @@ class Workload:
     batch_size: int
     validation_rows: int = 0
     watched: bool = False
+    threads: int | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -185,7 +188,11 @@ def regimes(workload: Workload, profile: BackendProfile) -> list[str]:
     if sum(math.prod(block.shape) for block in plan.network.blocks if block.name == "weight") <= MOST_SMALL_WEIGHTS:
         return [f"{dtype} small"]
     call = workload.rows if workload.watched else LEAST_FOR_THREADS
-    team = worthwhile_threads(work_per_row(plan), call, min(workload.batch_size, workload.rows), profile.threads) > 1
+    batch_size, threads = (
+        min(workload.batch_size, workload.rows),
+        min(profile.threads, workload.threads or profile.threads),
+    )
+    team = worthwhile_threads(work_per_row(plan), call, batch_size, threads) > 1
     return [f"{dtype} alone", f"{dtype} team"] if team else [f"{dtype} alone"]
 
 

@@ -27,7 +27,6 @@ from nnaccel.machine import available_memory
 from nnaccel.network import Dense, Network
 from nnaccel.profile import BackendProfile, MachineProfile, stored_profile
 from nnaccel.recipe import is_whole
-from nnaccel.records import note_estimate
 from nnaccel.synthetic import random_rows
 from nnaccel.training import Assignment, assign, train
 from nnaccel.trial import process_seconds, try_out
@@ -326,7 +325,7 @@ def _here(
     factor = math.exp(_WITHIN * math.hypot(drift, min(trial.spread, 1.0)))
     total_s = setup_s + epochs * per_epoch_s
     need, there = host_bytes(workload), available_memory()
-    estimate = BackendEstimate(
+    return BackendEstimate(
         available=True,
         reason=f"tried for {trial.seconds:.2g} s",
         setup_s=setup_s,
@@ -338,8 +337,6 @@ def _here(
         device_bytes=0 if known is None else device_bytes(workload, known),
         fits=need - assignment.rows.x.nbytes <= there,
     )
-    note_estimate(name, workload, estimate.per_epoch_s, (1 / factor, factor))
-    return estimate
 
 
 def _there(

@@ -151,7 +151,7 @@ def accuracy() -> Accuracy:
     """How good the estimates on this machine have been; lines that can't be read are passed over."""
     records = []
     with contextlib.suppress(OSError, Unusable):
-        for line in (folder() / _RECORDS).read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in _lines(folder() / _RECORDS):
             with contextlib.suppress(ValueError, RecursionError):
                 records.append(Record.restore(json.loads(line)))
     return Accuracy(records)
@@ -172,14 +172,16 @@ def note_estimate(backend: str, workload: Workload, per_epoch_s: float, bounds: 
             part.write_text(to_json(dict(list(kept.items())[-MOST_ESTIMATES:])), encoding="utf-8")
 
 
-def note_training(report: TrainingReport, plan: Plan, rows: int, batch_size: int, validation_rows: int) -> None:
+def note_training(
+    report: TrainingReport, plan: Plan, rows: int, batch_size: int, validation_rows: int, threads: int | None = None
+) -> None:
     """Write down what was said of a training and what it took, if anything was. Never raises: nothing depends on it."""
     whole = report.stopped_by != "time limit" or report.epochs >= LEAST_EPOCHS
     if not _wanted() or report.seconds < LEAST_SECONDS or not report.epochs or not whole:
         return
     settings = report.settings
     watched = bool(validation_rows or settings.get("early stopping")) or settings["schedule"].startswith("plateau")
-    workload = Workload(plan, rows, min(batch_size, rows), validation_rows, watched)
+    workload = Workload(plan, rows, min(batch_size, rows), validation_rows, watched, threads)
     with contextlib.suppress(OSError, Unusable, InputError):
         found = _estimates(folder() / _ESTIMATES).get(_key(report.backend, workload))
         said = _as_said(found) or _projected(report.backend, workload)
@@ -214,17 +216,34 @@ def _projected(backend: str, workload: Workload) -> tuple[str, float, float, flo
 def _append(record: Record) -> None:
     path = folder() / _RECORDS
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        return
     with path.open("a", encoding="utf-8") as file:  # one write of a line goes to the end whole, whoever else writes
         file.write(to_json(asdict(record)) + "\n")
     if path.stat().st_size > MOST_BYTES:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        lines = _lines(path)
         with written_whole(path) as part:
-            part.write_text("".join(lines[len(lines) // 2 :]), encoding="utf-8")
+            part.write_text("".join(f"{line}\n" for line in lines[len(lines) // 2 :]), encoding="utf-8")
+
+
+def _lines(path: Path) -> list[str]:
+    """The last lines of a file of records; it may have grown a little over `MOST_BYTES`, but isn't to take any memory."""
+    content = _content(path, 2 * MOST_BYTES)
+    return content.decode("utf-8", "replace").splitlines()
+
+
+def _content(path: Path, most: int) -> bytes:
+    """The last bytes of a file; none if it is a pipe or a device, which reading might never end."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - most))
+        return file.read(most)
 
 
 def _estimates(path: Path) -> dict[str, Any]:
     try:
-        kept = json.loads(path.read_bytes()[:MOST_BYTES])
+        kept = json.loads(_content(path, MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return dict(kept) if isinstance(kept, Mapping) else {}

@@ -232,7 +232,7 @@ class Assignment:
         """What its cost depends on."""
         held_out = 0 if self.held_out is None else len(self.held_out[0])
         watched = self.recipe.watches_epochs or held_out > 0
-        return Workload(self.plan, len(self.training_rows), self.recipe.batch_size, held_out, watched)
+        return Workload(self.plan, len(self.training_rows), self.recipe.batch_size, held_out, watched, self.threads)
 
     @functools.cached_property
     def identity(self) -> dict[str, str]:

@@ -104,6 +104,11 @@ def test_regimes(hidden, batch, watched, expected) -> None:
     assert cost.regimes(workload, make_profile(True)) == expected
 
 
+def test_who_may_use_one_thread_has_no_team() -> None:
+    workload = Workload(make_plan(10, (500,)), rows=10**6, batch_size=512, threads=1)
+    assert cost.regimes(workload, make_profile(True)) == ["float32 alone"]
+
+
 def test_setup_includes_the_way_to_the_device() -> None:
     workload = Workload(make_plan(), rows=1000, batch_size=8)
     profile = make_profile(device_bytes=10**9, transfer_bytes_per_s=40_000.0)

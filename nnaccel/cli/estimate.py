@@ -113,11 +113,22 @@ def estimate(
     ways["backends"] = None if wanted.backend == "auto" else [wanted.backend]
     asked = _about_shape(shape, wanted, say) if data is None else _about_data(data, shape, wanted, say)
     found = _estimate(asked, ways, ProgressLine(say.stream, silent=quiet))
+    _note(found)
     fitting = None if seconds is None else _fitting(found, seconds)
     for line in lines_of(found, profiles, fitting):
         say(line)
     if as_json:
         print(to_json(found.describe() | asked.facts | ({} if fitting is None else {"within": fitting.describe()})))
+
+
+def _note(found: "Estimate") -> None:
+    """Remember what was said, until the training that it was said of."""
+    from nnaccel.records import note_estimate
+
+    for name, one in found.backends.items():
+        if one.available:
+            bounds = one.low_s / one.total_s, one.high_s / one.total_s
+            note_estimate(name, found.workload, one.per_epoch_s, bounds)
 
 
 def _estimate(asked: Asked, ways: dict[str, Any], progress: ProgressLine) -> "Estimate":

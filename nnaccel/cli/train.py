@@ -161,7 +161,12 @@ def _note(ready: Ready, report: "TrainingReport") -> None:
     l2, clip_norm = L2(settings["l2"]), settings["clip_norm"]
     plan = Plan(ready.network, settings["loss"], settings["optimizer"], l2, clip_norm, settings["dtype"])
     note_training(
-        report, plan, report.rows, settings["batch_size"] or report.rows, 0 if held_out is None else len(held_out.y)
+        report,
+        plan,
+        report.rows,
+        settings["batch_size"] or report.rows,
+        0 if held_out is None else len(held_out.y),
+        settings["threads"],
     )
 
 
