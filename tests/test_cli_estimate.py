@@ -425,12 +425,13 @@ def test_prediction_and_outcome_are_written_down(command):
     assert "1 by trial" in command("estimate", "--accuracy")[1]
 
 
-@pytest.mark.parametrize("arguments", [[], ["--validation", "0", "--batch-size", "full", "--clip-norm", "1", "--weight-decay", "0.1"]])  # fmt: skip
+@pytest.mark.parametrize("arguments", [[], ["--validation", "0", "--batch-size", "full", "--clip-norm", "1", "--weight-decay", "0.1", "--threads", "1"]])  # fmt: skip
 def test_train_tells_what_it_trained(command, monkeypatch, arguments):
     noted = []
     monkeypatch.setattr(records, "note_training", lambda *given: noted.append(given))
     assert command("train", "iris", "--epochs", 2, "--backend", "cpu", *arguments)[0] == 0
-    ((report, plan, rows, batch_size, validation_rows),) = noted
+    ((report, plan, rows, batch_size, validation_rows, threads),) = noted
+    assert threads == (1 if arguments else None)
     assert (report.epochs, rows, batch_size, validation_rows) == ((2, 150, 150, 0) if arguments else (2, 120, 64, 30))
     assert (plan.l2.strength, plan.clip_norm) == ((0.1, 1.0) if arguments else (0.0, None))
     assert plan.network == Network(4, [Dense(100, "relu"), Dense(3)])

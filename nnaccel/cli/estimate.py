@@ -126,7 +126,7 @@ def _note(found: "Estimate") -> None:
     from nnaccel.records import note_estimate
 
     for name, one in found.backends.items():
-        if one.available:
+        if one.available and one.total_s > 0:
             bounds = one.low_s / one.total_s, one.high_s / one.total_s
             note_estimate(name, found.workload, one.per_epoch_s, bounds)
 
