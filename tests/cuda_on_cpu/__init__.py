@@ -36,6 +36,7 @@ extern "C" const char* launch(
     fibers::launch(body, {{grid_x, grid_y}}, {{block_x, block_y}}, order, seed);
     return nullptr;
   }} catch (const std::exception& error) {{
+    fibers::threads.clear();  // some have stopped in the middle of a kernel
     problem = error.what();
     return problem.c_str();
   }}
@@ -108,8 +109,16 @@ def _built(entry, options):
         with tempfile.TemporaryDirectory(dir=folder) as room:
             path, made = Path(room) / "entry.cpp", Path(room) / "entry.so"
             path.write_text(entry)
-            # Hidden, or two of these libraries in one process would share their fibers.
-            flags = ("-std=c++20", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas")
+            # Hidden, or two of these libraries in one process would share what is inline.
+            flags = (
+                "-std=c++20",
+                "-shared",
+                "-fPIC",
+                "-fvisibility=hidden",
+                "-Wall",
+                "-Wno-unknown-pragmas",
+                "-U_FORTIFY_SOURCE",
+            )
             command = [compiler(), *flags, *options, f"-I{FOLDER}", str(path), "-o", str(made)]
             subprocess.run(command, check=True, capture_output=True, text=True)
             made.replace(target)

@@ -5,11 +5,13 @@
 // doesn't have computes something else in another order. Shared memory begins as NaN in every block. It says nothing of
 // speed, and nothing of what other threads see without a barrier of what one has written.
 #pragma once
+#include <csetjmp>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <numeric>
 #include <random>
@@ -25,7 +27,7 @@
 using std::abs, std::exp, std::expm1, std::fabs, std::log, std::log1p, std::sqrt, std::tanh;
 
 struct Place { int x = 1, y = 1; };
-inline Place threadIdx, blockIdx, blockDim, gridDim;
+static Place threadIdx, blockIdx, blockDim, gridDim;
 
 // Where the linker put all that is shared.
 extern "C" char __start_cuda_shared[], __stop_cuda_shared[];
@@ -37,37 +39,76 @@ enum Order { FORWARD, REVERSE, SHUFFLED };
 const int WARP_SIZE = 32;
 const size_t STACK_BYTES = 64 << 10;
 
-struct Fiber {
+// Where a fiber or the scheduler was left. Begun as contexts, they are left and entered by jumps, since a switch of
+// contexts is a call to the system; but for AddressSanitizer, which takes a jump for the end of a function.
+struct Stop {
   ucontext_t context;
+  jmp_buf jump;
+  bool begun = true;
+};
+
+inline void go(Stop& from, Stop& to) {
+#ifdef __SANITIZE_ADDRESS__
+  to.begun = true;
+  swapcontext(&from.context, &to.context);
+#else
+  if (_setjmp(from.jump)) return;
+  if (to.begun) _longjmp(to.jump, 1);
+  to.begun = true;
+  setcontext(&to.context);
+#endif
+}
+
+struct Fiber {
+  Stop stop;
   std::vector<char> stack = std::vector<char>(STACK_BYTES);
   State state = READY;
   int line = 0;
 };
 
-inline ucontext_t scheduler;
-inline std::vector<Fiber> threads;
-inline std::vector<unsigned long long> exchanged;
-inline std::function<void()> kernel;
-inline size_t current;
-inline long barriers;
+static Stop scheduler;
+static std::deque<Fiber> threads;  // which may not move
+static std::vector<unsigned long long> exchanged;
+static std::function<void()> kernel;
+static size_t current;
+static long barriers;
 
 inline void resume(size_t thread) {
   current = thread;
   threadIdx = {int(thread) % blockDim.x, int(thread) / blockDim.x};
-  swapcontext(&scheduler, &threads[thread].context);
+  go(scheduler, threads[thread].stop);
 }
 
 inline void wait(State reason, int line) {
   Fiber& mine = threads[current];
   mine.state = reason;
   mine.line = line;
-  swapcontext(&mine.context, &scheduler);
+  go(mine.stop, scheduler);
 }
 
+// A fiber does one block's thread after the other.
 inline void run() {
-  kernel();
-  threads[current].state = DONE;
-  swapcontext(&threads[current].context, &scheduler);
+  for (;;) {
+    kernel();
+    wait(DONE, 0);
+  }
+}
+
+// So many fibers, of which those that are there already are taken again.
+inline void prepare(size_t count) {
+  const size_t old = threads.size();
+  threads.resize(count);
+  exchanged.resize(count);
+  for (size_t i = old; i < count; i++) {
+    Fiber& fiber = threads[i];
+    getcontext(&fiber.stop.context);
+    fiber.stop.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.stop.context.uc_stack.ss_size = fiber.stack.size();
+    fiber.stop.context.uc_link = nullptr;
+    makecontext(&fiber.stop.context, run, 0);
+    fiber.stop.begun = false;
+  }
+  for (Fiber& fiber : threads) fiber.state = READY;
 }
 
 // Let every warp go on whose threads have all given their numbers.
@@ -108,16 +149,7 @@ inline void order_of(std::vector<int>& numbers, int order, std::mt19937& random)
 }
 
 inline void run_block(int order, std::mt19937& random) {
-  threads.resize(blockDim.x * blockDim.y);
-  exchanged.resize(threads.size());
-  for (Fiber& fiber : threads) {
-    fiber.state = READY;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, run, 0);
-  }
+  prepare(blockDim.x * blockDim.y);
   poison();
   std::vector<int> turns(threads.size());
   do {
