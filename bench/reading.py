@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[int, Schema]] = {
 }
 """Every kind of result that is read, by its format: the version and the schema."""
 
-MOST_BYTES = 1 << 26
+MOST_BYTES = 1 << 24
 """A result is a few hundred kilobytes; what is larger is something else."""
 
 _MOST_DIGITS = 18

@@ -3,6 +3,7 @@
 import bz2
 import contextlib
 import gzip
+import io
 import lzma
 import os
 import secrets
@@ -22,6 +23,10 @@ _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 ZIP = b"PK\x03\x04"
 """The first bytes of a ZIP archive."""
 
+MOST_UNPACKED, MOST_RATIO = 1 << 24, 200
+"""A compressed file may unpack to this many bytes, or to this many times its own size if that is more: data seldom get near,
+while a few bytes that were made for it unpack to more than any memory holds."""
+
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
 """What reading a file raises if it is damaged or can't be read."""
 
@@ -35,7 +40,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     Raises
     ------
     InputError
-        If the file isn't there, can't be read, or turns out to be damaged while the block reads it.
+        If the file isn't there, can't be read, or turns out while the block reads it to be damaged or to unpack to more than
+        `MOST_UNPACKED` or `MOST_RATIO` allow.
     """
     head = first_bytes(path)
     check(not head.startswith(_ZSTANDARD), f"{path} is compressed with zstandard, which isn't read: unpack it first.")
@@ -47,7 +53,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         for mark, unpack in _COMPRESSIONS.items():
             if head.startswith(mark):
                 with unpack(file) as unpacked:
-                    yield cast(IO[bytes], unpacked)
+                    yield _bounded(path, unpacked)
                 return
         yield file
 
@@ -60,14 +66,24 @@ def first_bytes(path: Path) -> bytes:
     InputError
         If the file isn't there or can't be read; also for a pipe or a device, as files are read more than once.
     """
-    with reading(path):
-        kind = path.stat().st_mode
-        check(
-            stat.S_ISREG(kind) or stat.S_ISDIR(kind),
-            f"{path} is no regular file, and it has to be read more than once: save it as a file first.",
-        )
-        with path.open("rb") as file:
-            return file.read(6)
+    with reading(path), open_regular(path) as file:
+        return file.read(6)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file to be read, inside of `reading`; reading a pipe or a device might never end.
+
+    Raises
+    ------
+    InputError
+        If it is no regular file.
+    """
+    kind = path.stat().st_mode
+    check(
+        stat.S_ISREG(kind) or stat.S_ISDIR(kind),
+        f"{path} is no regular file, and it has to be read more than once: save it as a file first.",
+    )
+    return path.open("rb")
 
 
 @contextlib.contextmanager
@@ -94,12 +110,12 @@ def member(path: Path, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     Raises
     ------
     InputError
-        If it is encrypted.
+        If it is encrypted; when it is read, if it unpacks to more than `MOST_UNPACKED` or `MOST_RATIO` allow.
     """
     encrypted = bool(archive.getinfo(name).flag_bits & 1)
     check(not encrypted, f"{path} is encrypted: unpack it first.")
     try:
-        return archive.open(name)
+        return _bounded(path, archive.open(name))
     except ValueError as error:
         raise zipfile.BadZipFile(str(error)) from error
 
@@ -111,7 +127,7 @@ def reading(path: Path) -> Iterator[None]:
     Raises
     ------
     InputError
-        Instead of any of `UNREADABLE`.
+        Instead of any of `UNREADABLE`, or where memory doesn't suffice.
     """
     try:
         yield
@@ -119,6 +135,8 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"there is no file {path}.") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder, not a file.") from None
+    except MemoryError:
+        raise InputError(f"{path} can't be read: there is not enough memory for it.") from None
     except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or first_sentence(error) or "its end is missing"
         raise InputError(f"{path} can't be read: {reason}.") from error
@@ -193,7 +211,7 @@ def check_writable(path: Path) -> None:
     check(os.access(folder, os.W_OK), f"{path} can't be written: the folder {folder} is write-protected.")
 
 
-def read_rest(stream: IO[bytes]) -> bytearray:
+def read_rest(stream: IO[bytes] | io.BufferedIOBase) -> bytearray:
     """All that is left in a stream; reading it at once takes twice the room where it is unpacked."""
     data = bytearray()
     while piece := stream.read(1 << 20):
@@ -213,8 +231,42 @@ def shown_name(path: Path) -> str:
 
 
 def first_sentence(error: Exception) -> str:
-    """The beginning of an exception's text, without its full stop."""
-    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+    """The beginning of an exception's text, without its full stop; in one line, whatever ends lines in it."""
+    return "".join(str(error).strip().splitlines()[:1]).split(". ")[0].rstrip(".")
+
+
+class _Bounded(io.BufferedIOBase):
+    """What is unpacked from a file, which may be so much and no more."""
+
+    def __init__(self, path: Path, stream: Any, most: int) -> None:
+        self._path, self._stream, self._left = path, stream, most
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return bytes(read_rest(self))
+        return self._counted(self._stream.read(size))
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self._counted(self._stream.read1(size))
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def _counted(self, piece: bytes) -> bytes:
+        self._left -= len(piece)
+        check(
+            self._left >= 0,
+            f"{self._path} unpacks to more than {MOST_RATIO} times its size: unpack it yourself, if you know whose it is.",
+        )
+        return piece
+
+
+def _bounded(path: Path, stream: Any) -> IO[bytes]:
+    return cast(IO[bytes], _Bounded(path, stream, max(MOST_UNPACKED, MOST_RATIO * path.stat().st_size)))
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> str:

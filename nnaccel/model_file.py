@@ -25,7 +25,7 @@ import numpy as np
 
 from nnaccel.described import to_json
 from nnaccel.errors import InputError, check
-from nnaccel.files import first_sentence, reading, written_whole
+from nnaccel.files import first_sentence, open_regular, reading, written_whole
 from nnaccel.version import VERSION
 
 FORMAT = 1
@@ -61,7 +61,7 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    with reading(path), path.open("rb") as file:
+    with reading(path), open_regular(path) as file:
         check(len(file.read(1)) > 0, f"{path} is empty.")
     try:
         with safe_open(path, framework="numpy") as file:

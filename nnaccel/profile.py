@@ -13,7 +13,7 @@ from typing import Any
 
 from nnaccel.described import entry, named_entries, to_json
 from nnaccel.errors import InputError, check
-from nnaccel.files import check_writable, first_sentence, reading, written_whole
+from nnaccel.files import check_writable, first_sentence, open_regular, reading, written_whole
 from nnaccel.kernels.cache import Unusable, folder
 from nnaccel.version import VERSION
 
@@ -192,7 +192,7 @@ def read_profile(path: Path) -> MachineProfile:
         If there is no such file, or it is damaged, foreign, or of another version.
     """
     with reading(path):
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MOST_BYTES + 1)
         check(len(content) <= MOST_BYTES, f"{path} is too long for a machine profile.")
         try:

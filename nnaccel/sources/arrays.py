@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -143,13 +144,19 @@ def _load_npy(path: Path) -> np.ndarray:
 def _read_npy(path: Path, stream: IO[bytes]) -> np.ndarray:
     """The array of an NPY file; it stays on the disk if the stream reads a file as it lies there."""
     shape, by_columns, dtype = _npy_header(path, stream)
+    check(dtype.subdtype is None, f"{path} is damaged: its values are said to be arrays themselves.")
     check(not dtype.hasobject, f"{path} holds Python objects, not numbers or text: convert the array before saving it.")
     size = math.prod(shape) * dtype.itemsize
     order: Literal["F", "C"] = "F" if by_columns else "C"
     check(len(shape) <= _MOST_DIMENSIONS, f"{path} holds an array of {len(shape)} dimensions: a table needs two.")
+    # To NumPy's check of headers, but to nothing else, a truth value is a dimension.
+    check(
+        all(type(length) is int for length in shape),
+        f"{path} is damaged: it holds an array of the shape {shape}.",
+    )
     check(min(shape, default=0) >= 0 and size > 0, f"{path} holds an array of the shape {shape}, which has no values.")
-    begin = stream.tell()
     on_disk = isinstance(stream, io.BufferedReader)
+    begin = stream.tell() if on_disk else 0
     # What a header claims is believed only when there are as many bytes: memory is not asked for before that.
     data = bytearray() if on_disk else read_rest(stream)
     length = path.stat().st_size - begin if on_disk else len(data)
@@ -170,7 +177,7 @@ def _npy_header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, n
             header: tuple[tuple[int, ...], bool, np.dtype[Any]] = _NPY_HEADERS[version](stream)
             return header
     except _DAMAGED_HEADER as error:
-        reason = first_sentence(error) if isinstance(error, ValueError) else "its header is damaged"
+        reason = first_sentence(error)[:200] if isinstance(error, ValueError) else "its header is damaged"
         raise InputError(f"{path} can't be read as an NPY file: {reason}.") from error
 
 
@@ -207,6 +214,9 @@ def _targets(name: str, y: np.ndarray, rows: int) -> np.ndarray:
     check(y.ndim in (1, 2), f"{name}: y must have one dimension, or two for several outputs, not {y.ndim}.")
     check(len(y) == rows, f"{name}: X has {rows} rows and y {len(y)}: they must have equally many.")
     check(y.dtype.kind in "biufSUT", f"{name}: y holds {y.dtype} values, not numbers or text: convert it first.")
+    if y.dtype.kind == "U" and y.dtype.itemsize:
+        points = np.ascontiguousarray(y).reshape(-1).view(np.dtype(np.uint32).newbyteorder(y.dtype.byteorder))
+        check(int(points.max()) <= sys.maxunicode, f"{name} is damaged: y holds text that isn't Unicode.")
     return y.reshape(rows, -1)
 
 

@@ -29,6 +29,9 @@ _FEWEST_ROWS = 64
 _BLANK: tuple[list[str], ...] = ([], [""])
 """What lines without a value are read as."""
 
+_MOST_COLUMNS = 1 << 18
+"""Of a text file: each takes thousands of times the memory and the time of the comma that makes it."""
+
 Record = list[str]
 
 
@@ -52,6 +55,11 @@ class DelimitedSource(Source):
         if not sample:
             raise InputError(f"{self.name} is empty.")
         first = sample[0]
+        check(
+            len(first) <= _MOST_COLUMNS,
+            f"{self.name} has {len(first):,} columns, but no more than {_MOST_COLUMNS:,} are read from text: save it as an "
+            "array, with numpy.save.",
+        )
         # Where values are divided by semicolons, it is because the comma stands for the decimal point.
         self._decimal_comma = self._delimiter == ";"
         self.named = self._has_header(sample, options.header, expected)
