@@ -11,7 +11,7 @@ import numpy as np
 from nnaccel.errors import InputError, check
 from nnaccel.sources import ALL_ROWS, Source, check_different, clip_rows, part_rows
 from nnaccel.sources.arrays import as_column
-from nnaccel.table import Column, Table, row_place
+from nnaccel.table import Column, Table, Text, row_place
 
 
 class FrameSource(Source):
@@ -79,12 +79,15 @@ def _as_numbers(objects: np.ndarray) -> np.ndarray:
         return objects
 
 
-def frame_table(name: str, columns: Mapping[str, np.ndarray], text: Collection[str], first_row: int) -> Table:
+def frame_table(name: str, columns: Mapping[str, Column], text: Collection[str], first_row: int) -> Table:
     """A table of columns of any kind; those of `text` become text."""
-    read = {key: as_column(column, key in text) for key, column in columns.items()}
+    read = {
+        key: column if isinstance(column, Text) else as_column(column, key in text) for key, column in columns.items()
+    }
     numbers = {key: column for key, column in read.items() if isinstance(column, np.ndarray)}
     others: dict[str, Column] = {key: column for key, column in read.items() if key not in numbers}
-    rows = len(next(iter(columns.values())))
+    some = next(iter(columns.values()))
+    rows = len(some.codes if isinstance(some, Text) else some)
     matrix = np.empty((rows, len(numbers)))
     for place, column in enumerate(numbers.values()):
         matrix[:, place] = column
