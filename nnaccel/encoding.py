@@ -4,6 +4,7 @@ A feature matrix has, in this order: the numbers, standardised, with 0 for gaps;
 of those that had gaps; and for each column of categories one of zeros and ones for each.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import numpy as np
 from nnaccel.described import entries, entry, named_entries
 from nnaccel.errors import InputError
 from nnaccel.sources import ALL_ROWS, Source
-from nnaccel.table import Table, Text, read_number
+from nnaccel.table import Table, Text, as_float64, read_number
 from nnaccel.targets import BOOLEANS, Target
 
 _KIND = "table"
@@ -360,7 +361,7 @@ def number_reader(table: Table, names: tuple[str, ...], formats: Mapping[str, st
         How those that are text are read.
     """
     if names == table.number_names and not formats:
-        return lambda rows: table.matrix(names, rows).astype(np.float64, copy=False)
+        return lambda rows: as_float64(table.matrix(names, rows))
     place = {name: position for position, name in enumerate(table.number_names)}
     plain = [k for k, name in enumerate(names) if name in place and name not in formats]
     positions = [place[names[k]] for k in plain]
@@ -370,7 +371,7 @@ def number_reader(table: Table, names: tuple[str, ...], formats: Mapping[str, st
     def read(rows: Any) -> np.ndarray:
         chosen = table.numbers[rows]
         block = np.empty((len(chosen), len(names)))
-        block[:, plain] = chosen[:, positions]
+        block[:, plain] = as_float64(chosen[:, positions])
         for k, column in columns.items():
             block[:, k] = column[rows]
         return block
@@ -405,8 +406,12 @@ def word_reader(form: str) -> Callable[[str], float]:
 
 def check_format(form: str) -> None:
     """Raise `ValueError` unless `word_reader` knows the format."""
-    if form not in ("number", "boolean", "iso"):
+    if form in ("number", "boolean", "iso"):
+        return
+    try:
         datetime.strptime(_EXAMPLE.strftime(form), form)
+    except re.error:  # strptime makes a pattern of it, in which no directive may stand twice
+        raise ValueError(f"{form!r} is no format of dates") from None
 
 
 def is_number(word: str) -> bool:

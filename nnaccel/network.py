@@ -363,8 +363,10 @@ class Network:
         """
         check(len(layers) == len(self.layers), f"got the arrays of {len(layers)} layers for {len(self.layers)} layers.")
         vector = np.zeros(self.size, dtype)
-        for i, given in enumerate(layers):
-            blocks = [block for block in self.blocks if block.layer == i]
+        own: list[list[Block]] = [[] for _ in self.layers]
+        for block in self.blocks:
+            own[block.layer].append(block)
+        for i, (given, blocks) in enumerate(zip(layers, own, strict=True)):
             names = [block.name for block in blocks]
             arrays = dict(given) if isinstance(given, Mapping) else dict(zip(names, given, strict=False))
             check(

@@ -248,6 +248,12 @@ def read_decimal_comma(word: str) -> float:
     return read_number(word.replace(",", "."))
 
 
+def as_float64(numbers: np.ndarray) -> np.ndarray:
+    """Numbers in float64; not copied if they are. Of a signalling NaN, which arrays in files may hold, nobody is warned."""
+    with np.errstate(invalid="ignore"):
+        return numbers.astype(np.float64, copy=False)
+
+
 def write_number(value: Any) -> str:
     """A number as text, whole ones without a point.
 
@@ -256,7 +262,9 @@ def write_number(value: Any) -> str:
     >>> write_number(3.0), write_number(0.1)
     ('3', '0.1')
     """
-    return str(int(value)) if abs(value) < 1e15 and value == int(value) else str(value)
+    # In half precision 1e15 is infinite, and some patterns of bits in extended precision have no absolute value.
+    number = float(value)
+    return str(int(number)) if abs(number) < 1e15 and number == int(number) else str(value)
 
 
 def _joined(pieces: list[Column]) -> Column:

@@ -11,7 +11,7 @@ import numpy as np
 from nnaccel.described import entries, entry
 from nnaccel.errors import check
 from nnaccel.losses import BinaryCrossEntropy, Loss
-from nnaccel.table import Table, write_number
+from nnaccel.table import Table, as_float64, write_number
 
 Task = Literal["classification", "multilabel", "regression"]
 Label = str | int | float
@@ -383,7 +383,7 @@ def _numbers(table: Table, names: Sequence[str]) -> np.ndarray:
     for name in names:
         what = "a number: correct it, or leave it empty"
         truths = table.is_text(name) and all(word.lower() in BOOLEANS for word in table.text(name).words)
-        column = table.parsed(name, _read_truth, what) if truths else table.number(name, what).astype(np.float64)
+        column = table.parsed(name, _read_truth, what) if truths else as_float64(table.number(name, what))
         infinite = np.isinf(column)
         if infinite.any():
             row = int(np.argmax(infinite))
