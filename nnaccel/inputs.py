@@ -111,7 +111,7 @@ def as_numbers(data: Any, name: str) -> np.ndarray:
         If they are no real numbers; `name` says what they should be.
     """
     if isinstance(data, np.ma.MaskedArray):
-        gaps = int(np.ma.count_masked(data))
+        gaps = int(np.sum(data.mask))
         check(not gaps, f"{name} has {counted(gaps, 'masked value')}: fill the gaps first, say with {name}.filled(0).")
         array = data.data
     elif isinstance(data, np.ndarray):
