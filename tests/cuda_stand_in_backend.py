@@ -11,6 +11,12 @@ from tests import cuda_on_cpu
 from tests.cupy_stand_in import CupyStandIn
 
 
+class _Products(CublasLt):
+    """With room that hundreds of runs, which nobody closes, can have at once."""
+
+    workspace_bytes = 1 << 16
+
+
 class CudaOnCpuBackend(Backend):
     """All but the adapter of arrays is what runs on a GPU."""
 
@@ -20,7 +26,7 @@ class CudaOnCpuBackend(Backend):
     def __init__(self, **options):
         super().__init__()
         self.cupy = CupyStandIn(**options)
-        self.gpu = Gpu(self.cupy, 0, lambda: CublasLt(self.cupy.library))
+        self.gpu = Gpu(self.cupy, 0, lambda: _Products(self.cupy.library))
 
     @classmethod
     def unavailable_reason(cls):

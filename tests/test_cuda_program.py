@@ -14,7 +14,7 @@ import nnaccel.gpu.memory
 import nnaccel.gpu.program
 from nnaccel.backends import get_backend
 from nnaccel.errors import InputError
-from nnaccel.gpu.cublaslt import CublasError
+from nnaccel.gpu.cublaslt import CublasError, CublasLt
 from nnaccel.gpu.device import Gpu
 from nnaccel.gpu.memory import part_rows, rows_for_kernels
 from nnaccel.gpu.program import STEPS_OF_A_GRAPH, CudaProgram, CudaRun, choose_kernel, rows_bytes
@@ -261,6 +261,7 @@ def test_a_capture_that_fails_later_is_told_once_and_changes_nothing():
 def test_a_training_that_does_not_fit_is_refused_before_anything_is_allocated():
     p = problem(rows=1000)
     backend = CudaOnCpuBackend()
+    backend.gpu = Gpu(backend.cupy, 0, lambda: CublasLt(backend.cupy.library))  # with all the room that it wants
     program = backend.compile(p.plan)
     backend.cupy.free = 1 << 20
     backend.cupy.counts.clear()

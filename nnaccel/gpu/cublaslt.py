@@ -145,7 +145,7 @@ class CublasLt(Products):
         self._library = load() if library is None else library
         self._handle = created(self, self._library, "cublasLt")
         self._preference = created(self, self._library, "cublasLtMatmulPreference")
-        self._prefer(MOST_WORKSPACE, c_uint64(WORKSPACE_BYTES))
+        self._prefer(MOST_WORKSPACE, c_uint64(self.workspace_bytes))
         for attribute in ALIGNMENTS:
             self._prefer(attribute, c_uint32(_ALIGNED_BYTES))
 
