@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+import signal
 
 import pytest
 
@@ -12,6 +13,11 @@ pytest.register_assert_rewrite("tests.pairs_of_estimators", "tests.strict_backen
 
 from tests.cuda_stand_in_backend import CudaOnCpuBackend  # noqa: E402
 from tests.strict_backend import ReadOnlyBackend, StrictBackend  # noqa: E402
+
+# Processes that tests start, and send signals to, mustn't ignore these because nohup or a shell's & has had it so.
+for _signal, _usual in {"SIGHUP": signal.SIG_DFL, "SIGINT": signal.default_int_handler}.items():
+    if hasattr(signal, _signal) and signal.getsignal(getattr(signal, _signal)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _signal), _usual)
 
 # Tests shall neither write into the user's records nor depend on what was measured of this machine.
 os.environ["NNACCEL_RECORDS"] = "off"

@@ -190,7 +190,7 @@ def test_a_signalling_nan_is_a_gap_without_a_warning() -> None:
 
 
 def test_what_numpy_says_of_a_header_is_cut(tmp_path) -> None:
-    header = b"\n" * 9_000 + b"{"
+    header = b"\n" * 2_570
     (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
     with pytest.raises(InputError) as caught:
         open_source(str(tmp_path / "x.npy"))
