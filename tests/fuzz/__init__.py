@@ -6,4 +6,7 @@ whatever is found can be made again:
 
     python -m tests.fuzz --files 20000              every format
     python -m tests.fuzz model --first 4711 --files 1 --keep .
+
+The first long form read 20,000 files of each of 16 formats in some 20 minutes; the slowest took a second, and the largest 19 MiB.
+What it found is mended, each with a test in `test_hostile_files.py`.
 """
