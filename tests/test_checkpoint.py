@@ -539,7 +539,8 @@ def test_without_the_folder_above_it_the_training_goes_on(tmp_path, always):
 def test_a_limit_of_the_system_loses_nothing(kept):
     """A file that is cut off in the middle by the system itself."""
     code = f"""
-        import resource, warnings
+        import resource, sys, warnings
+        sys.dont_write_bytecode = True  # it would be cut as well, and stay so
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         from tests.test_checkpoint import fit
         with warnings.catch_warnings(record=True) as told:

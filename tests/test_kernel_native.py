@@ -401,7 +401,8 @@ def test_a_full_disk(folder, said, monkeypatch):
 def test_a_file_that_may_not_grow(entries, tmp_path):
     pytest.importorskip("resource")
     code = """
-import resource
+import resource, sys
+sys.dont_write_bytecode = True  # it would be cut as well, and stay so
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 lines = []
 native.announce = lines.append

@@ -37,7 +37,7 @@ def test_a_short_soak(leak, monkeypatch, tmp_path):
 
     def leaking(*arguments):
         if leak == "memory":
-            kept.append(bytearray(os.urandom(64)) * 16_384)
+            kept.append(bytearray(os.urandom(64)) * 131_072)
         elif leak == "descriptors":
             kept.append(os.open(os.devnull, os.O_RDONLY))
         elif leak == "threads" and len(kept) < 20:
