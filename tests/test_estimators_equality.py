@@ -25,6 +25,7 @@ from tests.pairs_of_estimators import (
     fit_of_theirs,
     ours_like,
     problem,
+    refuses_words_early,
     weights_for,
     with_words,
 )
@@ -172,6 +173,8 @@ LABELS = {
 @pytest.mark.parametrize("early", [{}, STOPS_EARLY])
 @pytest.mark.parametrize("labels", LABELS)
 def test_labels_of_every_form(labels, early, backend):
+    if early and labels in ("words", "objects", "two words"):
+        refuses_words_early()
     assert_fits_like_theirs(backend, "multiclass", {**ADAM, "max_iter": 20, **early}, LABELS[labels])
 
 

@@ -24,6 +24,7 @@ from nnaccel.losses import LOSSES, as_loss
 from nnaccel.model import as_source
 from nnaccel.model_file import read_model_file, write_model_file
 from nnaccel.targets import Target
+from tests.pairs_of_estimators import needs_sklearn
 from tests.tolerance import assert_within, tolerance
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
@@ -159,6 +160,8 @@ def test_loading_leaves_the_users_draws_alone(tmp_path):
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
 def test_columns_are_known_by_name(tmp_path, frame):
+    if frame is pl.DataFrame:
+        needs_sklearn("1.9", "warns of the names of polars' columns")
     names = ["size", "target", "age", "target_", "height"]
     estimator = unfitted("words").fit(frame(dict(zip(names, X.T, strict=True))), TASKS["words"][1])
     model = estimator.to_model()

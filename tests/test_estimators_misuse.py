@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from tests.pairs_of_estimators import SGD, STEPS, both_backends, events_of, ours_like, problem, weights_for
+from tests.pairs_of_estimators import (
+    SGD,
+    STEPS,
+    both_backends,
+    events_of,
+    needs_sklearn,
+    ours_like,
+    problem,
+    weights_for,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
@@ -142,6 +151,8 @@ CLEARER = {"parts of other outputs", "y of words for a regression"}
 @both_backends
 @pytest.mark.parametrize("name", MISUSES)
 def test_wrong_input_fails_as_theirs_does(name, backend):
+    if name.startswith("zero weights"):
+        needs_sklearn("1.8", "goes on with NaN")
     misuse = MISUSES[name]
     happened = []
     for extras in (None, {"backend": backend}):
