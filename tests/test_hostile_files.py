@@ -219,9 +219,10 @@ def changed_model(path: Path, change) -> Path:
     return path
 
 
-def test_a_format_of_dates_that_makes_no_pattern(tmp_path) -> None:
-    path = changed_model(tmp_path / "m", lambda head, text: text["encoding"]["formats"].update(joined="%d %d"))
-    with pytest.raises(InputError, match="m is damaged: '%d %d' is no format of dates"):
+@pytest.mark.parametrize("form", ["%d %d", "%Y %d %d"])
+def test_a_format_of_dates_that_makes_no_pattern(tmp_path, form) -> None:
+    path = changed_model(tmp_path / "m", lambda head, text: text["encoding"]["formats"].update(joined=form))
+    with pytest.raises(InputError, match=f"m is damaged: '{form}' is no format of dates"):
         load(path)
 
 
